@@ -1,0 +1,266 @@
+//! The configuration as types: what the TOML file, the environment and the defaults say together.
+
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::matrix::id::ServerName;
+
+/// The whole configuration, a field a section.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[database]`
+    pub database: Database,
+    /// `[signing]`
+    pub signing: Signing,
+    /// `[accounts]`
+    pub accounts: Accounts,
+    /// `[terms.<policy>]`, by policy id
+    pub terms: BTreeMap<String, Policy>,
+    /// `[sessions]`
+    pub sessions: Sessions,
+    /// `[email]`
+    pub email: Email,
+    /// `[lookup]`
+    pub lookup: Lookup,
+    /// `[federation]`
+    pub federation: Federation,
+    /// `[dns]`
+    pub dns: Dns,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// Who the server is and where it listens.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// The name under which it signs.
+    pub name: ServerName,
+    /// How clients and homeservers reach it; never ends with a slash.
+    pub base_url: String,
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
+    /// Certificate and key, where the server speaks TLS itself.
+    pub tls: Option<Tls>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// PEM files for the server's own TLS.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Where the data lies.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// `sqlite:path` or `postgres://user@host/db`; may hold a password.
+    pub url: SecretString,
+    /// The most connections that are open at once.
+    pub max_connections: NonZeroU32,
+}
+
+/// The long-term keys.
+#[derive(Debug, Clone)]
+pub struct Signing {
+    /// The file that holds them, in Synapse's format.
+    pub key_file: PathBuf,
+}
+
+/// Who may have an account.
+#[derive(Debug, Clone)]
+pub struct Accounts {
+    /// The homeservers whose users may register; empty: any.
+    pub homeservers: Vec<ServerName>,
+}
+
+/// A policy that people accept before they use the server.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Its version.
+    pub version: String,
+    /// Its texts, by ISO 639 language code; at least one.
+    pub texts: BTreeMap<String, PolicyText>,
+}
+
+/// A policy in one language.
+#[derive(Debug, Clone)]
+pub struct PolicyText {
+    /// What the policy is called.
+    pub name: String,
+    /// Where it can be read.
+    pub url: Url,
+}
+
+/// Validation sessions.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    /// How long after its last change a session can be used.
+    pub lifetime: Duration,
+    /// How many wrong tokens a session bears before it is dead.
+    pub max_attempts: NonZeroU32,
+    /// The hosts that `next_link` may lead to; empty: any.
+    pub next_link_hosts: Vec<String>,
+}
+
+/// How mail is sent.
+#[derive(Debug, Clone)]
+pub struct Email {
+    /// The sender.
+    pub from: lettre::message::Mailbox,
+    /// By which way.
+    pub transport: EmailTransport,
+}
+
+/// The ways of a mail.
+#[derive(Debug, Clone)]
+pub enum EmailTransport {
+    /// To an SMTP server.
+    Smtp(Smtp),
+    /// Through a program that speaks sendmail's command line.
+    Sendmail {
+        /// The program.
+        command: PathBuf,
+    },
+    /// Into a directory, an `.eml` file a mail.
+    Directory(PathBuf),
+    /// Into the log.
+    Log,
+}
+
+/// `[email.smtp]`
+#[derive(Debug, Clone)]
+pub struct Smtp {
+    /// The server's host name or IP address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub security: SmtpSecurity,
+    /// Name and password, where the server wants a login.
+    pub login: Option<(String, SecretString)>,
+    /// PEM certificates that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The longest that one mail may take.
+    pub timeout: Duration,
+    /// The most connections that are open at once.
+    pub max_connections: NonZeroU32,
+}
+
+/// The protection of an SMTP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpSecurity {
+    /// None.
+    None,
+    /// Plain first, then TLS by STARTTLS, or no mail.
+    Starttls,
+    /// TLS from the first byte.
+    Tls,
+}
+
+/// Hashed lookups.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// The algorithms on offer; `Sha256` is always among them.
+    pub algorithms: Vec<Algorithm>,
+    /// The most addresses in one lookup.
+    pub max_addresses: usize,
+    /// The age at which the pepper is replaced; `None`: never.
+    pub pepper_rotation: Option<Duration>,
+}
+
+/// How a lookup names an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// By its SHA-256.
+    Sha256,
+    /// In plain.
+    None,
+}
+
+impl Algorithm {
+    /// The algorithm's name in the protocol.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Requests to homeservers and peers.
+#[derive(Debug, Clone)]
+pub struct Federation {
+    /// Private or loopback ranges that may be reached all the same.
+    pub allow_networks: Vec<IpNet>,
+    /// Ranges that may not be reached, beside the built-in ones.
+    pub deny_networks: Vec<IpNet>,
+    /// PEM certificates that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The longest that one request may take.
+    pub timeout: Duration,
+}
+
+/// How names are resolved.
+#[derive(Debug, Clone)]
+pub struct Dns {
+    /// The name servers; empty: the system's.
+    pub nameservers: Vec<SocketAddr>,
+}
+
+/// How much one source may ask for.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Whether there are limits at all.
+    pub enabled: bool,
+    /// Registrations from one client address.
+    pub register_per_client: Rate,
+    /// Validation messages asked for from one client address.
+    pub request_token_per_client: Rate,
+    /// Validation messages asked for by one account.
+    pub request_token_per_account: Rate,
+    /// Validation messages to one address.
+    pub request_token_per_address: Rate,
+    /// Tokens submitted to one session.
+    pub submit_token_per_session: Rate,
+    /// Addresses looked up by one account.
+    pub lookup_addresses_per_account: Rate,
+}
+
+/// `count` at once, and then as many again, spread evenly, in each `per`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: NonZeroU32,
+    /// In how long.
+    pub per: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// In `tracing-subscriber`'s filter language, such as `info` or `info,bindery=debug`.
+    pub filter: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs, an object a line.
+    Json,
+}
