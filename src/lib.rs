@@ -15,3 +15,5 @@ pub mod matrix {
 }
 // Floor 1: what the operator says.
 pub mod config;
+// Floor 2: the doors to the world.
+pub mod delivery;
