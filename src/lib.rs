@@ -15,3 +15,6 @@ pub mod matrix {
 }
 // Floor 1: what the operator says.
 pub mod config;
+// Floor 2: doors to the outside.
+pub mod delivery;
+pub mod federation;

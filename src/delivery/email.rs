@@ -1,0 +1,160 @@
+//! What the mails say, and their form.
+
+use std::{
+    fmt,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use askama::Template;
+use lettre::{
+    Address, Message,
+    address::Envelope,
+    message::{
+        Mailbox, MultiPart,
+        header::{HeaderName, HeaderValue},
+    },
+};
+
+use super::{Fault, ValidationMessage};
+use crate::{
+    clock::SharedClock,
+    matrix::{id::ServerName, threepid::ThreePid},
+    secret,
+};
+
+/// The last second of the year 9999, since the epoch: no later date can be written into a mail.
+const LAST_DATE: u64 = 253_402_300_799;
+
+/// Writes the mails of one server.
+pub(super) struct Writer {
+    from: Mailbox,
+    server: ServerName,
+    clock: SharedClock,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// A mail that is ready to be sent.
+pub(super) struct Letter {
+    /// From whom and to whom, as the transport needs it.
+    pub(super) envelope: Envelope,
+    /// The message with its headers, lines ended by CRLF.
+    pub(super) raw: Vec<u8>,
+    /// Subject and text, for eyes.
+    pub(super) text: String,
+}
+
+#[derive(Template)]
+#[template(path = "mail/validation.subject.txt")]
+struct Subject<'a> {
+    server: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "mail/validation.txt")]
+struct Text<'a> {
+    server: &'a str,
+    link: &'a str,
+    token: &'a str,
+    lifetime: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "mail/validation.html")]
+struct Html<'a> {
+    subject: &'a str,
+    server: &'a str,
+    link: &'a str,
+    token: &'a str,
+    lifetime: &'a str,
+}
+
+impl Writer {
+    pub(super) fn new(from: Mailbox, server: ServerName, clock: SharedClock) -> Self {
+        Self { from, server, clock }
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// The mail that asks whether an address is somebody's own.
+    pub(super) fn validation(
+        &self,
+        to: &ThreePid,
+        message: &ValidationMessage<'_>,
+    ) -> Result<Letter, Fault> {
+        let ValidationMessage { link, token, .. } = *message;
+        let server = self.server.as_str();
+        let lifetime = &in_words(message.lifetime);
+        let subject = render(&Subject { server })?;
+        let text = render(&Text { server, link, token, lifetime })?;
+        let html = render(&Html { subject: &subject, server, link, token, lifetime })?;
+        self.letter(to, &subject, MultiPart::alternative_plain_html(text.clone(), html)).map(
+            |(envelope, raw)| Letter { envelope, raw, text: format!("{subject}\n\n{text}") },
+        )
+    }
+
+    fn letter(
+        &self,
+        to: &ThreePid,
+        subject: &str,
+        body: MultiPart,
+    ) -> Result<(Envelope, Vec<u8>), Fault> {
+        let from = sendable(&self.from.email.to_string())?;
+        let to = sendable(to.address())?;
+        let envelope = Envelope::new(Some(from.clone()), vec![to.clone()]).map_err(unwritable)?;
+        let since_epoch = Duration::from_millis(u64::try_from(self.now_ms()).unwrap_or(0));
+        let auto_submitted = HeaderName::new_from_ascii_str("Auto-Submitted");
+        let message = Message::builder()
+            .envelope(envelope.clone())
+            .from(Mailbox::new(self.from.name.clone(), from))
+            .to(to.into())
+            .subject(subject)
+            .date(UNIX_EPOCH + since_epoch.min(Duration::from_secs(LAST_DATE)))
+            .message_id(Some(format!(
+                "<{}@{}>",
+                secret::random_alphanumeric(32),
+                self.server.host()
+            )))
+            // No out-of-office answers, please: RFC 3834, section 5.
+            .raw_header(HeaderValue::new(auto_submitted, "auto-generated".to_owned()))
+            .multipart(body)
+            .map_err(unwritable)?;
+        Ok((envelope, message.formatted()))
+    }
+}
+
+/// The address as SMTP takes it: the domain as A-labels, which every server knows, and what is
+/// before the @ in quotes where it needs them (`a..b`; RFC 5321, section 4.1.2).
+fn sendable(address: &str) -> Result<Address, Fault> {
+    let (local, domain) = address.rsplit_once('@').ok_or(Fault::Address)?;
+    let domain = idna::domain_to_ascii(domain).map_err(|_| Fault::Address)?;
+    Address::new(local, &domain)
+        .or_else(|_| Address::new(format!("\"{local}\""), &domain))
+        .map_err(|_| Fault::Address)
+}
+
+fn render(template: &impl Template) -> Result<String, Fault> {
+    template.render().map_err(unwritable)
+}
+
+fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> Fault {
+    Fault::Message(Box::new(error))
+}
+
+/// A time as a person says it, rounded down where that changes little: `24 hours`, `90 minutes`.
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    for (unit, name) in [(86_400, "days"), (3_600, "hours"), (60, "minutes")] {
+        let exact = seconds % unit == 0;
+        if (exact && seconds >= 2 * unit) || seconds >= 24 * unit {
+            return format!("{} {name}", seconds / unit);
+        }
+    }
+    format!("{seconds} seconds")
+}

@@ -1,0 +1,241 @@
+//! Requests to homeservers: who they are found by, what they may be reached at, and what is
+//! believed of their answers.
+
+mod client;
+mod discovery;
+mod dns;
+mod guard;
+
+use std::{error::Error, io, path::PathBuf, sync::Arc, time::Duration};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use serde::Deserialize;
+use url::form_urlencoded;
+
+use self::{
+    client::{Answer, Client, Destination},
+    discovery::Discovery,
+    dns::{Host, Resolver, Service, Target},
+};
+pub use guard::AddressGuard;
+
+use crate::{
+    clock::SharedClock,
+    config,
+    matrix::id::{ServerName, UserId},
+};
+
+/// The longest userinfo answer in bytes.
+const MAX_USERINFO: usize = 64 * 1024;
+
+/// The door to homeservers.
+pub struct Federation {
+    client: Client,
+    discovery: Discovery,
+    timeout: Duration,
+}
+
+/// Why requests to homeservers can't be made at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The system's name servers are not known.
+    #[error("the system's name servers can't be read; name some under `dns.nameservers`")]
+    NameServers(#[source] Box<dyn Error + Send + Sync>),
+    /// The extra certificates can't be read.
+    #[error("`federation.ca_file` {path} can't be read")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The TLS library refuses its own defaults.
+    #[error("TLS can't be set up")]
+    Tls(#[source] rustls::Error),
+}
+
+/// Why a server could not be asked, or gave no answer that could be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FederationError {
+    /// A name or URL that can't be connected to: not https, no host, port 0.
+    #[error("{0} is not something to connect to: it takes https, a host and a port above 0")]
+    Unusable(String),
+    /// The name has no address, or no name server answered.
+    #[error("{host} can't be resolved")]
+    Dns {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The server's service record says that there is no federation.
+    #[error("{0} offers no federation: its service record has the root as target")]
+    NotOffered(String),
+    /// No address of the host may be connected to.
+    #[error(
+        "no address of {0} may be connected to; exceptions go under `federation.allow_networks`"
+    )]
+    AddressRefused(String),
+    /// Connecting, TLS or HTTP failed.
+    #[error("the request failed")]
+    Http(#[source] reqwest::Error),
+    /// It took too long.
+    #[error("the request took too long")]
+    TimedOut,
+    /// Redirects led too far, or in a circle.
+    #[error("too many redirects")]
+    Redirects,
+    /// The answer was too long.
+    #[error("the answer is longer than {limit} bytes")]
+    TooLarge {
+        /// The longest answer that is read.
+        limit: usize,
+    },
+    /// An answer with a status that has no use.
+    #[error("the answer has status {0}")]
+    Status(u16),
+    /// The body is not the JSON that it has to be.
+    #[error("the answer is not the JSON that was asked for")]
+    Malformed,
+}
+
+impl From<reqwest::Error> for FederationError {
+    fn from(error: reqwest::Error) -> Self {
+        if error.is_timeout() {
+            Self::TimedOut
+        } else {
+            // The URL may hold an access token.
+            Self::Http(error.without_url())
+        }
+    }
+}
+
+/// Why an OpenID token names no user.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenIdError {
+    /// The homeserver refused the token (a status from 400 to 499).
+    #[error("the homeserver refused the token with status {0}")]
+    Refused(u16),
+    /// The homeserver named no user of its own.
+    #[error("the homeserver named somebody who is not its user")]
+    WrongUser,
+    /// The homeserver could not be asked, or its answer made no sense.
+    #[error("the homeserver gave no usable answer")]
+    Unreachable(#[source] FederationError),
+    /// The homeserver took too long.
+    #[error("the homeserver took too long to answer")]
+    TimedOut,
+}
+
+impl From<FederationError> for OpenIdError {
+    fn from(error: FederationError) -> Self {
+        match error {
+            FederationError::TimedOut => Self::TimedOut,
+            other => Self::Unreachable(other),
+        }
+    }
+}
+
+impl Federation {
+    /// Reads the root certificates and the name servers.
+    ///
+    /// Fails if `ca_file` or the system's resolver configuration can't be read.
+    pub fn new(
+        federation: &config::Federation,
+        dns: &config::Dns,
+        clock: SharedClock,
+    ) -> Result<Self, SetupError> {
+        let resolver =
+            Resolver::new(dns).map_err(|error| SetupError::NameServers(Box::new(error)))?;
+        let guard = AddressGuard::new(federation);
+        // What is tried first must leave time for what is tried next.
+        let half = federation.timeout / 2;
+        Ok(Self {
+            client: Client::new(guard, resolver, tls(federation)?, half),
+            discovery: Discovery::new(clock, half),
+            timeout: federation.timeout,
+        })
+    }
+
+    /// The user whom `access_token`, an OpenID token, was given to by the homeserver `server`:
+    /// `GET /_matrix/federation/v1/openid/userinfo` —
+    /// [spec](https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1openiduserinfo)
+    ///
+    /// Takes no longer than the configured time-out, discovery included. Fails unless the
+    /// homeserver answers 200 and names a user of its own.
+    pub async fn openid_user(
+        &self,
+        server: &ServerName,
+        access_token: &str,
+    ) -> Result<UserId, OpenIdError> {
+        #[derive(Deserialize)]
+        struct Userinfo {
+            sub: String,
+        }
+        let asked = tokio::time::timeout(self.timeout, self.userinfo(server, access_token));
+        let answer = asked.await.map_err(|_| OpenIdError::TimedOut)??;
+        match answer.status {
+            200 => {}
+            status @ 400..=499 => return Err(OpenIdError::Refused(status)),
+            status => return Err(FederationError::Status(status).into()),
+        }
+        let Userinfo { sub } =
+            serde_json::from_slice(&answer.body).map_err(|_| FederationError::Malformed)?;
+        let user: UserId = sub.parse().map_err(|_| OpenIdError::WrongUser)?;
+        if user.server_name() == server { Ok(user) } else { Err(OpenIdError::WrongUser) }
+    }
+
+    async fn userinfo(
+        &self,
+        server: &ServerName,
+        access_token: &str,
+    ) -> Result<Answer, FederationError> {
+        // The form encoding of a space is the only one that is not percent-encoding.
+        let token: String = form_urlencoded::byte_serialize(access_token.as_bytes()).collect();
+        let query = format!("access_token={}", token.replace('+', "%20"));
+        let path = "/_matrix/federation/v1/openid/userinfo";
+        let to = self.discovery.locate(&self.client, server).await?;
+        self.client.get(&to, (path, Some(&query)), MAX_USERINFO).await
+    }
+}
+
+/// TLS that checks chain and name against the system's roots and those of `ca_file`.
+fn tls(federation: &config::Federation) -> Result<ClientConfig, SetupError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(path) = &federation.ca_file {
+        add_roots(&mut roots, path)
+            .map_err(|source| SetupError::CaFile { path: path.clone(), source })?;
+    }
+    if roots.is_empty() {
+        tracing::warn!(
+            "the system has no root certificates, so no homeserver can be asked; \
+             install its package of them (often `ca-certificates`) or set `federation.ca_file`"
+        );
+    }
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(SetupError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+fn add_roots(
+    roots: &mut RootCertStore,
+    path: &PathBuf,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let before = roots.len();
+    for certificate in CertificateDer::pem_file_iter(path)? {
+        roots.add(certificate?)?;
+    }
+    if roots.len() == before {
+        return Err(io::Error::other("it holds no PEM certificate").into());
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! HTTPS to hosts that others name: every address is checked before it is connected to.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use moka::sync::Cache;
+use reqwest::{
+    Method, Request, Response,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{HOST, HeaderMap, HeaderValue, LOCATION},
+    redirect,
+};
+use rustls::ClientConfig;
+use url::{Host, Url};
+
+use super::{AddressGuard, FederationError, Resolver, Target};
+
+/// The most redirects that are followed.
+const MAX_REDIRECTS: usize = 5;
+
+/// The most addresses of one destination that are tried: a stranger's records must not turn
+/// this server into a port scanner.
+const MAX_ADDRESSES: usize = 16;
+
+/// The most destinations whose connections are kept for reuse.
+const MAX_DESTINATIONS: u64 = 256;
+
+/// How long a destination's connections are kept without use.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// Resolves, checks, connects, asks and reads, each within limits.
+#[derive(Debug)]
+pub(super) struct Client {
+    guard: AddressGuard,
+    resolver: Resolver,
+    tls: ClientConfig,
+    connect_timeout: Duration,
+    destinations: Cache<Destination, reqwest::Client>,
+}
+
+/// Where a request goes: made by [`Client`] alone, so that all its addresses are checked ones.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Destination {
+    /// Host (also the name that the certificate has to bear) and, for an IP literal, the port. For
+    /// a host name the port is that of the address, which need not be the same for all.
+    base: Url,
+    host_header: String,
+    addresses: Vec<SocketAddr>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Client {
+    /// `connect_timeout` is for all the addresses of a destination together.
+    pub(super) fn new(
+        guard: AddressGuard,
+        resolver: Resolver,
+        tls: ClientConfig,
+        connect_timeout: Duration,
+    ) -> Self {
+        let destinations =
+            Cache::builder().max_capacity(MAX_DESTINATIONS).time_to_idle(IDLE).build();
+        Self { guard, resolver, tls, connect_timeout, destinations }
+    }
+
+    /// What DNS is asked with.
+    pub(super) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// The destination `host:port`, where `host` may be an IP literal (IPv6 in brackets).
+    ///
+    /// Fails if the host can't be resolved or none of its addresses may be connected to.
+    pub(super) async fn direct(
+        &self,
+        host: &str,
+        port: u16,
+        host_header: &str,
+    ) -> Result<Destination, FederationError> {
+        let mut base = base_url(host, port)?;
+        let addresses = match base.host() {
+            Some(Host::Domain(name)) => self.resolve(name).await?.addresses,
+            Some(Host::Ipv4(ip)) => vec![ip.into()],
+            Some(Host::Ipv6(ip)) => vec![ip.into()],
+            None => return Err(FederationError::Unusable(host.to_owned())),
+        };
+        let addresses = self.checked(addresses, port);
+        if matches!(base.host(), Some(Host::Domain(_))) {
+            base = base_url(host, 443)?;
+        }
+        destination(base, host_header, addresses)
+    }
+
+    /// The destination that serves `host` at `targets`, the first ones preferred.
+    ///
+    /// Fails if none of the targets has an address that may be connected to.
+    pub(super) async fn via(
+        &self,
+        host: &str,
+        targets: &[Target],
+    ) -> Result<Destination, FederationError> {
+        let base = base_url(host, 443)?;
+        if !matches!(base.host(), Some(Host::Domain(_))) {
+            return Err(FederationError::Unusable(host.to_owned()));
+        }
+        let mut addresses = Vec::new();
+        let mut failure = FederationError::Unusable(host.to_owned());
+        for target in targets.iter().filter(|target| target.port != 0) {
+            match self.resolve(&target.host).await {
+                // RFC 2782: the name of a target must not be an alias.
+                Ok(found) if found.is_alias => {
+                    tracing::debug!(host, target = target.host, "passed over: an alias");
+                }
+                Ok(found) => {
+                    failure = FederationError::AddressRefused(target.host.clone());
+                    addresses.extend(self.checked(found.addresses, target.port));
+                }
+                Err(error) => failure = error,
+            }
+            if addresses.len() >= MAX_ADDRESSES {
+                break;
+            }
+        }
+        if addresses.is_empty() { Err(failure) } else { destination(base, host, addresses) }
+    }
+
+    async fn resolve(&self, host: &str) -> Result<super::Host, FederationError> {
+        self.resolver
+            .host(host)
+            .await
+            .map_err(|source| FederationError::Dns { host: host.to_owned(), source })
+    }
+
+    fn checked(&self, addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
+        let (permitted, refused): (Vec<IpAddr>, Vec<IpAddr>) =
+            addresses.into_iter().partition(|address| self.guard.permits(*address));
+        if !refused.is_empty() {
+            tracing::debug!(?refused, "addresses left out");
+        }
+        permitted.into_iter().map(|address| SocketAddr::new(address, port)).collect()
+    }
+
+    /// `GET` of `path` and `query`, both as they are to appear in the request.
+    ///
+    /// Fails if the body is longer than `limit` bytes. Redirects are answers like others.
+    pub(super) async fn get(
+        &self,
+        to: &Destination,
+        (path, query): (&str, Option<&str>),
+        limit: usize,
+    ) -> Result<Answer, FederationError> {
+        let mut url = to.base.clone();
+        url.set_path(path);
+        url.set_query(query);
+        read(self.send(to, Request::new(Method::GET, url)).await?, limit).await
+    }
+
+    /// `GET` of an https URL that a stranger named; redirects are followed, each checked anew.
+    ///
+    /// Fails if the body is longer than `limit` bytes, and on more than five redirects, a loop
+    /// or one that leaves https.
+    pub(super) async fn get_url(&self, url: Url, limit: usize) -> Result<Answer, FederationError> {
+        let mut seen = vec![url.clone()];
+        let mut url = url;
+        loop {
+            let to = self.of_url(&url).await?;
+            let mut target = to.base.clone();
+            target.set_path(url.path());
+            target.set_query(url.query());
+            let response = self.send(&to, Request::new(Method::GET, target)).await?;
+            let Some(next) = redirect_of(&response, &url) else {
+                return read(response, limit).await;
+            };
+            if seen.len() > MAX_REDIRECTS || seen.contains(&next) {
+                return Err(FederationError::Redirects);
+            }
+            tracing::debug!(from = %url, to = %next, "redirected");
+            seen.push(next.clone());
+            url = next;
+        }
+    }
+
+    async fn of_url(&self, url: &Url) -> Result<Destination, FederationError> {
+        let unusable = || FederationError::Unusable(url.to_string());
+        let is_plain = url.scheme() == "https" && url.username().is_empty();
+        let host = url.host_str().filter(|_| is_plain && url.password().is_none());
+        let (Some(host), Some(port)) = (host, url.port_or_known_default()) else {
+            return Err(unusable());
+        };
+        let host_header =
+            url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        self.direct(host, port, &host_header).await
+    }
+
+    async fn send(
+        &self,
+        to: &Destination,
+        mut request: Request,
+    ) -> Result<Response, FederationError> {
+        let host = HeaderValue::from_str(&to.host_header)
+            .map_err(|_| FederationError::Unusable(to.host_header.clone()))?;
+        request.headers_mut().insert(HOST, host);
+        let client = match self.destinations.get(to) {
+            Some(client) => client,
+            None => self.connections(to)?,
+        };
+        Ok(client.execute(request).await?)
+    }
+
+    fn connections(&self, to: &Destination) -> Result<reqwest::Client, FederationError> {
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("Bindery/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(Checked(to.addresses.clone()))
+            .tls_backend_preconfigured(self.tls.clone())
+            .connect_timeout(self.connect_timeout)
+            .redirect(redirect::Policy::none())
+            .https_only(true)
+            // The Host header is our own, which HTTP/2 has no place for.
+            .http1_only()
+            .no_proxy()
+            .build()?;
+        self.destinations.insert(to.clone(), client.clone());
+        Ok(client)
+    }
+}
+
+/// Answers with the checked addresses, whatever the name: a second question to DNS could bring
+/// others.
+struct Checked(Vec<SocketAddr>);
+
+impl Resolve for Checked {
+    fn resolve(&self, _: Name) -> Resolving {
+        let addresses: Addrs = Box::new(self.0.clone().into_iter());
+        Box::pin(std::future::ready(Ok(addresses)))
+    }
+}
+
+fn base_url(host: &str, port: u16) -> Result<Url, FederationError> {
+    // An address with port 0 would be taken for one whose port is the usual one.
+    let usable = Some(port).filter(|port| *port != 0);
+    usable
+        .and_then(|port| Url::parse(&format!("https://{host}:{port}/")).ok())
+        .ok_or_else(|| FederationError::Unusable(format!("{host}:{port}")))
+}
+
+fn destination(
+    base: Url,
+    host_header: &str,
+    mut addresses: Vec<SocketAddr>,
+) -> Result<Destination, FederationError> {
+    if addresses.is_empty() {
+        return Err(FederationError::AddressRefused(host_header.to_owned()));
+    }
+    addresses.truncate(MAX_ADDRESSES);
+    Ok(Destination { base, host_header: host_header.to_owned(), addresses })
+}
+
+fn redirect_of(response: &Response, from: &Url) -> Option<Url> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    let mut next = from.join(location).ok()?;
+    next.set_fragment(None);
+    Some(next)
+}
+
+async fn read(mut response: Response, limit: usize) -> Result<Answer, FederationError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > limit {
+            return Err(FederationError::TooLarge { limit });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let headers = std::mem::take(response.headers_mut());
+    Ok(Answer { status: response.status().as_u16(), headers, body })
+}
