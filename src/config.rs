@@ -1,12 +1,33 @@
 //! The configuration as types: what the TOML file, the environment and the defaults say together.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+mod fault;
+mod reader;
+mod sections;
+mod setting;
+mod tree;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::matrix::id::ServerName;
+
+use fault::Fault;
+pub use fault::Faults;
+use reader::Section;
+use setting::{
+    BaseUrl, LogFilter, MailHost, NameServer, Port, Rotation, Setting, Text, UrlHost, Way,
+};
+use tree::{Entry, Node, Place, Table};
 
 /// The whole configuration, a field a section.
 #[derive(Debug, Clone)]
@@ -35,6 +56,43 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`
     pub log: Log,
+}
+
+impl Config {
+    /// Reads `file` (or nothing: then the defaults hold) and lets the environment override it: the
+    /// key `server.name` by the variable `BINDERY_SERVER__NAME`, and so on.
+    ///
+    /// Fails with everything that is wrong.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, Faults> {
+        let (name, text) = match file {
+            Some(path) => (path.display().to_string(), read_file(path)?),
+            None => ("config".to_owned(), String::new()),
+        };
+        let mut variables: Vec<_> =
+            environment.filter(|(name, _)| tree::key_of(name).is_some()).collect();
+        // A section comes before what is in it, and faults come in the same order each time.
+        variables.sort();
+        reader::read(&name, &text, &variables, sections::config)
+    }
+
+    /// Reads `text` as a file called `config`, without any environment.
+    ///
+    /// Fails with everything that is wrong.
+    pub fn from_toml(text: &str) -> Result<Self, Faults> {
+        reader::read("config", text, &[], sections::config)
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, Faults> {
+    let unreadable = |cause: String| {
+        let message = format!("can't be read: {cause}");
+        let remedy = "name a configuration file that can be read, in TOML and UTF-8";
+        Faults::from(vec![Fault::of(path.display().to_string(), message, remedy.to_owned())])
+    };
+    fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))
 }
 
 /// Who the server is and where it listens.
@@ -68,6 +126,38 @@ pub struct Database {
     pub url: SecretString,
     /// The most connections that are open at once.
     pub max_connections: NonZeroU32,
+}
+
+/// The database that a URL stands for.
+#[derive(Debug, Clone)]
+pub enum DatabaseKind {
+    /// SQLite, in this file.
+    Sqlite(PathBuf),
+    /// PostgreSQL, by this URL.
+    Postgres(SecretString),
+}
+
+impl DatabaseKind {
+    /// The database of `sqlite:path`, `sqlite://path`, `postgres://…` or `postgresql://…`.
+    fn of(url: &str) -> Option<Self> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            Some(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Some(Self::Postgres(SecretString::from(url)))
+        } else {
+            None
+        }
+    }
+}
+
+impl Database {
+    /// The database that the URL stands for; a URL without a scheme, which no configuration file
+    /// can have, is the path of an SQLite file.
+    #[must_use]
+    pub fn kind(&self) -> DatabaseKind {
+        let url = self.url.expose_secret();
+        DatabaseKind::of(url).unwrap_or_else(|| DatabaseKind::Sqlite(url.into()))
+    }
 }
 
 /// The long-term keys.

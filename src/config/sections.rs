@@ -1,0 +1,373 @@
+//! The sections of the configuration: their keys, defaults and what spans keys.
+
+use std::{
+    collections::BTreeMap, fs, net::IpAddr, net::SocketAddr, num::NonZeroU32, time::Duration,
+};
+
+use ipnet::IpNet;
+use lettre::{Address, message::Mailbox};
+use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
+
+use super::{
+    Accounts, Algorithm, BaseUrl, Config, Database, DatabaseKind, Dns, Email, EmailTransport,
+    Federation, Limits, Log, LogFilter, LogFormat, Lookup, MailHost, NameServer, PathBuf, Policy,
+    PolicyText, Port, Rate, Rotation, Section, Server, ServerName, Sessions, Signing, Smtp,
+    SmtpSecurity, Text, Tls, UrlHost, Way,
+};
+
+/// The server's name where none is given.
+const DEFAULT_NAME: &str = "localhost:8090";
+
+/// Reads the whole file; `None` only along with a fault.
+pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
+    let server = root.section("server", server);
+    let name = server.as_ref().map(|server| &server.name);
+    let config = Config {
+        database: root.section("database", database),
+        signing: root.section("signing", |s| Signing {
+            key_file: s.get("key_file", "bindery-data/signing.key".into()),
+        }),
+        accounts: root
+            .section("accounts", |s| Accounts { homeservers: s.list("homeservers", Vec::new()) }),
+        terms: root.section("terms", terms),
+        sessions: root.section("sessions", sessions),
+        email: root.section("email", |s| email(s, name))?,
+        lookup: root.section("lookup", lookup),
+        federation: root.section("federation", federation),
+        dns: root.section("dns", |s| Dns {
+            nameservers: s
+                .list("nameservers", Vec::new())
+                .into_iter()
+                .map(|NameServer(a)| a)
+                .collect(),
+        }),
+        limits: root.section("limits", limits),
+        log: root.section("log", |s| Log {
+            filter: s.get("filter", LogFilter("info".to_owned())).0,
+            format: s.get("format", LogFormat::Text),
+        }),
+        server: server?,
+    };
+    lookups_fit(root, &config);
+    Some(config)
+}
+
+/// One lookup has to fit into what an account may look up at once, or it could never be answered.
+fn lookups_fit(root: &mut Section<'_, '_>, config: &Config) {
+    let burst = config.limits.lookup_addresses_per_account.count.get();
+    let max_addresses = config.lookup.max_addresses;
+    if config.limits.enabled && max_addresses > usize::try_from(burst).unwrap_or(usize::MAX) {
+        root.fault(
+            &["limits.lookup_addresses_per_account", "lookup.max_addresses"],
+            &format!("{burst} at once are fewer than lookup.max_addresses, {max_addresses}"),
+            &format!("raise it to {max_addresses} or more, or lower lookup.max_addresses"),
+        );
+    }
+}
+
+fn server(s: &mut Section<'_, '_>) -> Option<Server> {
+    let name: Option<ServerName> = s.optional("name");
+    let base_url = match s.optional("base_url") {
+        Some(BaseUrl(url)) => {
+            if url.scheme() == "http" && !is_loopback(&url) {
+                let message = "plain http is for this machine only (localhost, loopback addresses)";
+                let remedy = "write https:// and put TLS in front, or set server.tls";
+                s.fault(&["base_url"], message, remedy);
+            }
+            url.as_str().trim_end_matches('/').to_owned()
+        }
+        None => name
+            .as_ref()
+            .map_or_else(|| format!("http://{DEFAULT_NAME}"), |name| format!("https://{name}")),
+    };
+    let listen = s.list("listen", vec![SocketAddr::from(([127, 0, 0, 1], 8090))]);
+    if listen.is_empty() {
+        let remedy = "write for example: listen = [\"127.0.0.1:8090\"]";
+        s.fault(&["listen"], "the server has to listen somewhere", remedy);
+    }
+    let has_tls = s.given("tls");
+    let tls = s.section("tls", |s| has_tls.then(|| tls(s)));
+    let loopback = ["127.0.0.1", "::1"].iter().filter_map(|ip| ip.parse::<IpAddr>().ok());
+    let trusted_proxies = s.list("trusted_proxies", loopback.map(IpNet::from).collect());
+    let tls = match tls {
+        Some(tls) => Some(tls?),
+        None => None,
+    };
+    let name = name.or_else(|| DEFAULT_NAME.parse().ok())?;
+    Some(Server { name, base_url, listen, tls, trusted_proxies })
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn tls(s: &mut Section<'_, '_>) -> Option<Tls> {
+    let certificate: Option<PathBuf> = s.required("certificate");
+    let key: Option<PathBuf> = s.required("key");
+    must_be_readable(s, "certificate", certificate.as_ref());
+    must_be_readable(s, "key", key.as_ref());
+    Some(Tls { certificate: certificate?, key: key? })
+}
+
+/// A fault where a file can't be opened; better now than at the first request that needs it.
+fn must_be_readable(s: &mut Section<'_, '_>, key: &str, path: Option<&PathBuf>) {
+    let Some(path) = path else { return };
+    let problem = match fs::metadata(path) {
+        Ok(data) if data.is_dir() => Some("is a directory".to_owned()),
+        Ok(data) if data.is_file() => {
+            fs::File::open(path).err().map(|e| format!("can't be read: {e}"))
+        }
+        Ok(_) => None,
+        Err(error) => Some(format!("can't be read: {error}")),
+    };
+    if let Some(problem) = problem {
+        let message = format!("{} {problem}", path.display());
+        s.fault(&[key], &message, "name a file that can be read");
+    }
+}
+
+fn database(s: &mut Section<'_, '_>) -> Database {
+    let url = s.secret("url");
+    if let Some(url) = &url
+        && let Err((message, remedy)) = usable(url, cfg!(feature = "postgres"))
+    {
+        s.fault(&["url", "url_file"], message, remedy);
+    }
+    Database {
+        url: url.unwrap_or_else(|| SecretString::from("sqlite:bindery-data/bindery.db")),
+        max_connections: s.get("max_connections", count(8)),
+    }
+}
+
+/// What is wrong with a database URL, and the remedy; neither shows the URL.
+fn usable(url: &SecretString, with_postgres: bool) -> Result<(), (&'static str, &'static str)> {
+    match DatabaseKind::of(url.expose_secret()) {
+        None => Err((
+            "names no database that Bindery knows",
+            "write sqlite:path/to/bindery.db or postgres://user@host/database",
+        )),
+        Some(DatabaseKind::Postgres(_)) if !with_postgres => Err((
+            "this build has no PostgreSQL",
+            "build it with --features postgres, or use sqlite:path/to/bindery.db",
+        )),
+        Some(DatabaseKind::Sqlite(path)) if path.as_os_str().is_empty() => {
+            Err(("has no path", "write sqlite:path/to/bindery.db"))
+        }
+        // Each connection would have a database of its own.
+        Some(DatabaseKind::Sqlite(path)) if path.as_os_str() == ":memory:" => Err((
+            "has to be a file: several connections share it",
+            "write sqlite:path/to/bindery.db",
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
+fn terms(s: &mut Section<'_, '_>) -> BTreeMap<String, Policy> {
+    let mut policies = BTreeMap::new();
+    for id in s.remaining() {
+        if !is_opaque_id(&id) {
+            let message = "a policy id has 1 to 255 letters, digits and any of - . _ ~";
+            s.refuse(&id, message, "write for example: [terms.privacy]");
+        } else if let Some(policy) = s.section(&id, policy) {
+            policies.insert(id, policy);
+        }
+    }
+    policies
+}
+
+/// By [opaque identifiers](https://spec.matrix.org/v1.19/appendices/#opaque-identifiers).
+fn is_opaque_id(id: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    (1..=255).contains(&id.len()) && id.bytes().all(fits)
+}
+
+fn policy(s: &mut Section<'_, '_>) -> Option<Policy> {
+    let version = s.required("version").map(|Text(version)| version);
+    let mut languages = s.remaining();
+    languages.retain(|key| is_language(key));
+    if languages.is_empty() {
+        let remedy = "write for example: en = { name = \"Privacy policy\", url = \"https://…\" }";
+        s.fault(&["en"], "missing; a policy needs at least one language", remedy);
+    }
+    s.also_known("a language code such as en");
+    let mut texts = BTreeMap::new();
+    for language in languages {
+        if let Some(text) = s.section(&language, policy_text) {
+            texts.insert(language, text);
+        }
+    }
+    Some(Policy { version: version?, texts })
+}
+
+/// An ISO 639 code of two or three letters, possibly with a script or region (`pt-BR`, `zh_Hant`).
+fn is_language(code: &str) -> bool {
+    let mut parts = code.split(['-', '_']);
+    let language = parts.next().unwrap_or_default();
+    (2..=3).contains(&language.len())
+        && language.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && parts.all(|part| {
+            (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
+}
+
+fn policy_text(s: &mut Section<'_, '_>) -> Option<PolicyText> {
+    let (name, url) = (s.required("name"), s.required("url"));
+    let Text(name) = name?;
+    Some(PolicyText { name, url: url? })
+}
+
+fn sessions(s: &mut Section<'_, '_>) -> Sessions {
+    let hosts = s.list("next_link_hosts", Vec::new());
+    Sessions {
+        lifetime: s.get("lifetime", hours(24)),
+        max_attempts: s.get("max_attempts", count(10)),
+        next_link_hosts: hosts.into_iter().map(|UrlHost(host)| host).collect(),
+    }
+}
+
+fn email(s: &mut Section<'_, '_>, name: Option<&ServerName>) -> Option<Email> {
+    let from = s.optional("from");
+    let way = s.optional("transport");
+    let directory = s.get("directory", PathBuf::from("bindery-data/mail"));
+    let command = s.section("sendmail", |s| s.get("command", PathBuf::from("/usr/sbin/sendmail")));
+    let (smtp, has_host) = s.section("smtp", |s| {
+        let has_host = s.given("host");
+        (smtp(s), has_host)
+    });
+    let transport = match way.unwrap_or(if has_host { Way::Smtp } else { Way::Directory }) {
+        Way::Smtp => EmailTransport::Smtp(smtp),
+        Way::Sendmail => EmailTransport::Sendmail { command },
+        Way::Directory => EmailTransport::Directory(directory),
+        Way::Log => EmailTransport::Log,
+    };
+    let from = from.or_else(|| default_sender(name?));
+    if let (None, Some(name)) = (&from, name) {
+        let remedy = "write for example: [email] from = \"Example <noreply@example.org>\"";
+        let message = format!("missing, and noreply@{} is no mail address", name.host());
+        s.fault(&["from"], &message, remedy);
+    }
+    Some(Email { from: from?, transport })
+}
+
+/// `noreply` at the server's own host, unless that is an IP address.
+fn default_sender(name: &ServerName) -> Option<Mailbox> {
+    let domain = if name.ip().is_some() { "localhost" } else { name.host() };
+    let address = Address::new("noreply", domain).ok()?;
+    Some(Mailbox::new(Some("Bindery".to_owned()), address))
+}
+
+fn smtp(s: &mut Section<'_, '_>) -> Smtp {
+    let MailHost(host) = s.get("host", MailHost("localhost".to_owned()));
+    let security = s.get("security", SmtpSecurity::None);
+    // No server speaks TLS from the first byte on port 25 (RFC 8314 section 3.3).
+    let default_port = if security == SmtpSecurity::Tls { 465 } else { 25 };
+    let Port(port) = s.get("port", Port(default_port));
+    let ca_file = s.optional("ca_file");
+    must_be_readable(s, "ca_file", ca_file.as_ref());
+    Smtp {
+        host,
+        port,
+        security,
+        login: login(s),
+        ca_file,
+        timeout: s.get("timeout", Duration::from_secs(20)),
+        max_connections: s.get("max_connections", count(4)),
+    }
+}
+
+fn login(s: &mut Section<'_, '_>) -> Option<(String, SecretString)> {
+    let has_username = s.given("username");
+    let has_password = s.given("password") || s.given("password_file");
+    let username = s.optional("username");
+    let password = s.secret("password");
+    let remedy = "give both, or neither where the server wants no login";
+    match (has_username, has_password) {
+        (true, false) => {
+            let message = "missing, but a username is given";
+            s.fault(&["password", "username"], message, remedy);
+        }
+        (false, true) => {
+            let message = "missing, but a password is given";
+            s.fault(&["username", "password", "password_file"], message, remedy);
+        }
+        _ => {}
+    }
+    let Text(username) = username?;
+    Some((username, password?))
+}
+
+fn lookup(s: &mut Section<'_, '_>) -> Lookup {
+    let algorithms = s.list("algorithms", vec![Algorithm::Sha256]);
+    if !algorithms.contains(&Algorithm::Sha256) {
+        let message = "the specification requires sha256";
+        s.fault(&["algorithms"], message, "write for example: algorithms = [\"sha256\"]");
+    }
+    let max_addresses = s.get("max_addresses", count(10_000)).get();
+    Lookup {
+        algorithms,
+        max_addresses: usize::try_from(max_addresses).unwrap_or(usize::MAX),
+        pepper_rotation: s.get("pepper_rotation", Rotation(Some(hours(7 * 24)))).0,
+    }
+}
+
+fn federation(s: &mut Section<'_, '_>) -> Federation {
+    let ca_file = s.optional("ca_file");
+    must_be_readable(s, "ca_file", ca_file.as_ref());
+    Federation {
+        allow_networks: s.list("allow_networks", Vec::new()),
+        deny_networks: s.list("deny_networks", Vec::new()),
+        ca_file,
+        timeout: s.get("timeout", Duration::from_secs(20)),
+    }
+}
+
+/// The defaults are argued for in `config.example.toml`.
+fn limits(s: &mut Section<'_, '_>) -> Limits {
+    let rate = |number, per| Rate { count: count(number), per };
+    Limits {
+        enabled: s.get("enabled", true),
+        register_per_client: s.get("register_per_client", rate(300, minutes(10))),
+        request_token_per_client: s.get("request_token_per_client", rate(100, hours(1))),
+        request_token_per_account: s.get("request_token_per_account", rate(10, hours(1))),
+        request_token_per_address: s.get("request_token_per_address", rate(5, hours(1))),
+        submit_token_per_session: s.get("submit_token_per_session", rate(20, minutes(10))),
+        lookup_addresses_per_account: s
+            .get("lookup_addresses_per_account", rate(100_000, hours(24))),
+    }
+}
+
+/// `number`, which is above zero.
+const fn count(number: u32) -> NonZeroU32 {
+    match NonZeroU32::new(number) {
+        Some(number) => number,
+        None => NonZeroU32::MIN,
+    }
+}
+
+const fn minutes(number: u64) -> Duration {
+    Duration::from_secs(number * 60)
+}
+
+const fn hours(number: u64) -> Duration {
+    minutes(number * 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_postgres_says_how_to_have_it() {
+        let url = SecretString::from("postgres://bindery:secret@db.example/bindery");
+        let (message, remedy) = usable(&url, false).unwrap_err();
+        assert_eq!(message, "this build has no PostgreSQL");
+        assert!(remedy.contains("--features postgres"), "{remedy}");
+        assert!(usable(&url, true).is_ok());
+    }
+}

@@ -1,0 +1,209 @@
+//! What a value can be: each type with what is expected of it, in words.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use lettre::message::Mailbox;
+use toml::de::DeValue;
+use tracing_subscriber::EnvFilter;
+use url::{Host, Url};
+
+use super::{Algorithm, LogFormat, Rate, ServerName, SmtpSecurity};
+
+/// A type of value.
+///
+/// Not serde's `Deserialize`: its errors name Rust's types and repeat the value, whereas a fault
+/// has to say what to write, and must not repeat everything.
+pub(super) trait Setting: Sized {
+    /// What the value has to be; goes on from "expected".
+    const EXPECTED: &'static str;
+    /// Such a value, as it is written in TOML.
+    const EXAMPLE: &'static str;
+
+    /// The value; `None` if it is not what is expected.
+    fn of(value: &DeValue<'_>) -> Option<Self>;
+}
+
+/// Types that are written as a text: expected, example, and how the text is read.
+macro_rules! texts {
+    ($($type:ty: $expected:literal, $example:literal, $read:expr;)*) => {$(
+        impl Setting for $type {
+            const EXPECTED: &'static str = $expected;
+            const EXAMPLE: &'static str = $example;
+
+            fn of(value: &DeValue<'_>) -> Option<Self> {
+                let read: fn(&str) -> Option<Self> = $read;
+                read(value.as_str()?)
+            }
+        }
+    )*};
+}
+
+/// A text that is not empty.
+pub(super) struct Text(pub(super) String);
+
+/// A host name or IP address as it stands in a URL, without a port.
+pub(super) struct UrlHost(pub(super) String);
+
+/// A host name or IP address, an IPv6 address without brackets.
+pub(super) struct MailHost(pub(super) String);
+
+/// Where the server can be reached: http or https, without user name, query and fragment.
+pub(super) struct BaseUrl(pub(super) Url);
+
+/// A name server; its port is 53 where none is given.
+pub(super) struct NameServer(pub(super) SocketAddr);
+
+/// A filter in `tracing-subscriber`'s language.
+pub(super) struct LogFilter(pub(super) String);
+
+/// A port that one can connect to.
+pub(super) struct Port(pub(super) u16);
+
+/// How often something is replaced; `None`: never.
+pub(super) struct Rotation(pub(super) Option<Duration>);
+
+/// The transports of mail.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    Smtp,
+    Sendmail,
+    Directory,
+    Log,
+}
+
+texts! {
+    Text: "a text that is not empty", "\"…\"",
+        |text| (!text.is_empty()).then(|| Self(text.to_owned()));
+    PathBuf: "a path", "\"/path/to/it\"", |text| (!text.is_empty()).then(|| Self::from(text));
+    ServerName: "a host name or an IP address, with or without :port", "\"id.example.org\"",
+        |text| text.parse().ok();
+    SocketAddr: "an IP address with a port", "\"127.0.0.1:8090\"", |text| text.parse().ok();
+    NameServer: "an IP address, with or without a port", "\"127.0.0.1:53\"",
+        |text| text.parse().ok().or_else(|| Some((text.parse::<IpAddr>().ok()?, 53).into())).map(Self);
+    IpNet: "an IP address or a network", "\"192.168.0.0/16\"",
+        |text| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(Self::from));
+    UrlHost: "a host name or an IP address, without a port", "\"www.example.org\"", url_host;
+    MailHost: "a host name or an IP address, without a port", "\"mail.example.org\"", mail_host;
+    Mailbox: "a mail address, with or without a name", "\"Example <noreply@example.org>\"",
+        |text| text.parse().ok().filter(|_| !text.contains(char::is_control));
+    Url: "an http or https URL", "\"https://example.org/privacy-1.0.en\"", web_url;
+    BaseUrl: "an http or https URL without user name, query and fragment",
+        "\"https://id.example.org\"", base_url;
+    LogFilter: "a filter such as info or info,bindery=debug", "\"info\"",
+        |text| EnvFilter::builder().parse(text).ok().map(|_| Self(text.to_owned()));
+    Duration: "a duration of 1ms to 36500d, a number followed by ms, s, m, h, d or w", "\"15m\"",
+        duration;
+    Rotation: "a duration of 1ms to 36500d (a number followed by ms, s, m, h, d or w), or never",
+        "\"7d\"",
+        |text| if text == "never" { Some(Self(None)) } else { duration(text).map(|age| Self(Some(age))) };
+    Rate: "a rate, as in 20 per 10m: a number above zero, per, and a duration", "\"20 per 10m\"",
+        rate;
+    Way: "smtp, sendmail, directory or log", "\"smtp\"", |text| Some(match text {
+        "smtp" => Self::Smtp,
+        "sendmail" => Self::Sendmail,
+        "directory" => Self::Directory,
+        "log" => Self::Log,
+        _ => return None,
+    });
+    SmtpSecurity: "none, starttls or tls", "\"starttls\"", |text| Some(match text {
+        "none" => Self::None,
+        "starttls" => Self::Starttls,
+        "tls" => Self::Tls,
+        _ => return None,
+    });
+    Algorithm: "sha256 or none", "\"sha256\"",
+        |text| [Self::Sha256, Self::None].into_iter().find(|algorithm| algorithm.as_str() == text);
+    LogFormat: "text or json", "\"text\"", |text| Some(match text {
+        "text" => Self::Text,
+        "json" => Self::Json,
+        _ => return None,
+    });
+}
+
+impl Setting for bool {
+    const EXPECTED: &'static str = "true or false";
+    const EXAMPLE: &'static str = "true";
+
+    fn of(value: &DeValue<'_>) -> Option<Self> {
+        value.as_bool()
+    }
+}
+
+impl Setting for NonZeroU32 {
+    const EXPECTED: &'static str = "a whole number between 1 and 4294967295";
+    const EXAMPLE: &'static str = "10";
+
+    fn of(value: &DeValue<'_>) -> Option<Self> {
+        let number = value.as_integer()?;
+        u32::from_str_radix(number.as_str(), number.radix()).ok().and_then(Self::new)
+    }
+}
+
+impl Setting for Port {
+    const EXPECTED: &'static str = "a port between 1 and 65535";
+    const EXAMPLE: &'static str = "25";
+
+    fn of(value: &DeValue<'_>) -> Option<Self> {
+        NonZeroU32::of(value).and_then(|port| u16::try_from(port.get()).ok()).map(Self)
+    }
+}
+
+fn url_host(text: &str) -> Option<UrlHost> {
+    let host = Host::parse(text).ok()?.to_string();
+    // The URL standard lets more pass, such as `*.example.org`, which no host is called.
+    let name: ServerName = host.parse().ok()?;
+    name.port().is_none().then_some(UrlHost(host))
+}
+
+fn mail_host(text: &str) -> Option<MailHost> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(MailHost(address.to_string()));
+    }
+    let UrlHost(host) = url_host(text)?;
+    Some(MailHost(host.trim_start_matches('[').trim_end_matches(']').to_owned()))
+}
+
+fn web_url(text: &str) -> Option<Url> {
+    Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+fn base_url(text: &str) -> Option<BaseUrl> {
+    let url = web_url(text)?;
+    let bare = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    bare.then_some(BaseUrl(url))
+}
+
+/// The longest duration: a hundred years, so that no sum with a time of day overflows.
+const MAX_DURATION: Duration = Duration::from_hours(36_500 * 24);
+
+fn duration(text: &str) -> Option<Duration> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(unit_at)?;
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 60 * 60 * 1000,
+        "d" => 24 * 60 * 60 * 1000,
+        "w" => 7 * 24 * 60 * 60 * 1000,
+        _ => return None,
+    };
+    let duration = Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(unit_ms)?);
+    (!duration.is_zero() && duration <= MAX_DURATION).then_some(duration)
+}
+
+fn rate(text: &str) -> Option<Rate> {
+    let (count, per) = text.split_once(" per ")?;
+    let rate = Rate { count: count.trim().parse().ok()?, per: duration(per.trim())? };
+    // A limiter counts in nanoseconds: there has to be at least one between two permits.
+    (!(rate.per / rate.count.get()).is_zero()).then_some(rate)
+}
