@@ -62,7 +62,7 @@ impl Discovery {
     /// `timeout` is how long a well-known document is waited for, redirects included; then
     /// discovery goes on without it.
     pub(super) fn new(clock: SharedClock, timeout: Duration) -> Self {
-        Self { hosts: Cache::new(MAX_HOSTS), clock: clock, timeout }
+        Self { hosts: Cache::new(MAX_HOSTS), clock, timeout }
     }
 
     /// Where the server called `name` is.
