@@ -33,7 +33,7 @@ pub struct ValidationMessage<'a> {
 /// The ways of a mail.
 #[derive(Debug)]
 enum Transport {
-    Smtp(smtp::Smtp),
+    Smtp(Box<smtp::Smtp>),
     Sendmail(PathBuf),
     Directory(PathBuf),
     Log,
@@ -179,7 +179,7 @@ impl Delivery {
     ) -> Result<Self, DeliveryError> {
         let transport = match &email.transport {
             config::EmailTransport::Smtp(smtp) => {
-                Transport::Smtp(smtp::Smtp::new(smtp, &server.name, clock.clone())?)
+                Transport::Smtp(Box::new(smtp::Smtp::new(smtp, &server.name, clock.clone())?))
             }
             config::EmailTransport::Sendmail { command } => Transport::Sendmail(command.clone()),
             config::EmailTransport::Directory(path) => {

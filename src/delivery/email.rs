@@ -10,8 +10,8 @@ use lettre::{
     Address, Message,
     address::Envelope,
     message::{
-        Mailbox, MultiPart,
-        header::{HeaderName, HeaderValue},
+        Body, Mailbox, MultiPart, SinglePart,
+        header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
     },
 };
 
@@ -94,9 +94,11 @@ impl Writer {
         let subject = render(&Subject { server })?;
         let text = render(&Text { server, link, token, lifetime })?;
         let html = render(&Html { subject: &subject, server, link, token, lifetime })?;
-        self.letter(to, &subject, MultiPart::alternative_plain_html(text.clone(), html)).map(
-            |(envelope, raw)| Letter { envelope, raw, text: format!("{subject}\n\n{text}") },
-        )
+        let for_eyes = format!("{subject}\n\n{text}");
+        let plain = SinglePart::builder().header(ContentType::TEXT_PLAIN).body(readable(text));
+        let body = MultiPart::alternative().singlepart(plain).singlepart(SinglePart::html(html));
+        let (envelope, raw) = self.letter(to, &subject, body)?;
+        Ok(Letter { envelope, raw, text: for_eyes })
     }
 
     fn letter(
@@ -105,7 +107,7 @@ impl Writer {
         subject: &str,
         body: MultiPart,
     ) -> Result<(Envelope, Vec<u8>), Fault> {
-        let from = sendable(&self.from.email.to_string())?;
+        let from = sendable(self.from.email.as_ref())?;
         let to = sendable(to.address())?;
         let envelope = Envelope::new(Some(from.clone()), vec![to.clone()]).map_err(unwritable)?;
         let since_epoch = Duration::from_millis(u64::try_from(self.now_ms()).unwrap_or(0));
@@ -139,6 +141,17 @@ fn sendable(address: &str) -> Result<Address, Fault> {
         .map_err(|_| Fault::Address)
 }
 
+/// The text as it is, if SMTP allows that (RFC 5321, section 4.5.3.1.6): who looks into the file of a
+/// mail can copy the link. lettre would encode whatever is longer than 76 bytes.
+fn readable(text: String) -> Body {
+    let fits = |line: &str| line.len() <= 998 && !line.contains(['\r', '\0']);
+    if text.is_ascii() && text.split('\n').all(fits) {
+        let lines = text.replace('\n', "\r\n").into_bytes();
+        return Body::dangerous_pre_encoded(lines, ContentTransferEncoding::SevenBit);
+    }
+    Body::new(text)
+}
+
 fn render(template: &impl Template) -> Result<String, Fault> {
     template.render().map_err(unwritable)
 }
@@ -151,7 +164,7 @@ fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> Fault {
 fn in_words(time: Duration) -> String {
     let seconds = time.as_secs();
     for (unit, name) in [(86_400, "days"), (3_600, "hours"), (60, "minutes")] {
-        let exact = seconds % unit == 0;
+        let exact = seconds.is_multiple_of(unit);
         if (exact && seconds >= 2 * unit) || seconds >= 24 * unit {
             return format!("{} {name}", seconds / unit);
         }

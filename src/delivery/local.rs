@@ -1,12 +1,6 @@
 //! The ways of a mail that need no server: a sendmail program, and files in a directory.
 
-use std::{
-    fs::DirBuilder,
-    io,
-    os::unix::fs::DirBuilderExt,
-    path::Path,
-    time::Duration,
-};
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::Path, time::Duration};
 
 use lettre::{AsyncSendmailTransport, AsyncTransport, Tokio1Executor, address::Envelope};
 use tokio::{
@@ -19,7 +13,7 @@ use super::{DeliveryError, Fault};
 use crate::secret;
 
 /// A sendmail program only puts the mail into its queue.
-const SENDMAIL_TIMEOUT: Duration = Duration::from_secs(60);
+const SENDMAIL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Hands a mail to a program that speaks sendmail's command line, for at most a minute.
 pub(super) async fn run_sendmail(
@@ -63,8 +57,7 @@ pub(super) async fn write_file(directory: &Path, mail: &[u8], now_ms: i64) -> Re
 
 async fn write_then_rename(hidden: &Path, path: &Path, mail: &[u8]) -> io::Result<()> {
     // The token in the mail is for nobody else on this machine.
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(hidden).await?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(hidden).await?;
     file.write_all(mail).await?;
     file.flush().await?;
     fs::rename(hidden, path).await

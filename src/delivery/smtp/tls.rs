@@ -128,7 +128,10 @@ async fn read_reply(stream: &mut BufReader<TcpStream>) -> Result<Vec<String>, Fa
         match text.strip_prefix('-') {
             Some(text) => texts.push(text.to_owned()),
             None if !(200..300).contains(&code) => {
-                return Err(Fault::Reply { step: Step::Hello, reply: Reply { code, status: None } });
+                return Err(Fault::Reply {
+                    step: Step::Hello,
+                    reply: Reply { code, status: None },
+                });
             }
             None => {
                 texts.push(text.trim().to_owned());
