@@ -26,7 +26,7 @@ impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
         #[expect(clippy::disallowed_methods, reason = "this is the Clock")]
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since_epoch.map_or(0, |since| millis(since))
+        since_epoch.map_or(0, millis)
     }
 }
 

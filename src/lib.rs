@@ -13,8 +13,24 @@ pub mod matrix {
     pub mod signing;
     pub mod threepid;
 }
+pub mod rate_limit;
 // Floor 1: what the operator says.
 pub mod config;
 // Floor 2: doors to the outside.
 pub mod delivery;
 pub mod federation;
+pub mod store;
+// Floor 3: the doors, gathered.
+pub mod app;
+/// Floor 4: what an identity server does.
+pub mod service {
+    pub mod account;
+    pub mod association;
+    pub mod lookup;
+    pub mod session;
+}
+// Floor 5: faces, and what goes on behind them.
+pub mod http;
+pub mod worker;
+// Floor 6: the command.
+pub mod cli;

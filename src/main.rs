@@ -1,1 +1,7 @@
-fn main() {}
+//! The `bindery` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bindery::cli::run()
+}

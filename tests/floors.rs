@@ -19,8 +19,8 @@ use syn::{
 
 /// Lowest first; the modules of one row are strangers to each other.
 const FLOORS: &[&[&str]] = &[
-    &["clock", "rate_limit", "secret"],
-    &["matrix"],
+    &["clock", "secret"],
+    &["matrix", "rate_limit"],
     &["config"],
     &["store", "delivery", "federation"],
     &["app"],
@@ -33,6 +33,11 @@ const FLOORS: &[&[&str]] = &[
 /// Folders whose files may know each other: a table is joined with another, and the words of the
 /// specification are made of one another.
 const OPEN_FOLDERS: &[&str] = &["store", "matrix"];
+
+/// Files that the others of their folder stand on, such as what every handler needs. Each may use
+/// those before it.
+const SHARED: &[(&str, &[&str])] =
+    &[("config", &["tree"]), ("http", &["error", "fields", "extract"]), ("cli", &["keys"])];
 
 /// Foreign crates that are named only in (and below) some modules.
 const BORDERS: &[(&str, &[&str])] = &[
@@ -291,7 +296,7 @@ impl House {
         if own == top {
             let related = from.starts_with(&to) || to.starts_with(&from);
             let open = OPEN_FOLDERS.contains(&top.as_str());
-            return (!related && !open)
+            return (!related && !open && !stands_on(&from, &to))
                 .then(|| format!("{} imports its sibling {}", name(&from), name(&to)));
         }
         (floor_of(top) >= floor_of(own)).then(|| format!("{} imports {}", name(&from), name(&to)))
@@ -304,6 +309,18 @@ impl House {
             path.pop();
         }
         path
+    }
+}
+
+/// Whether the file `to` is one that the rest of its folder, `from` among it, stands on.
+fn stands_on(from: &[String], to: &[String]) -> bool {
+    let ([top, from, ..], [_, to, ..]) = (from, to) else { return false };
+    let Some((_, shared)) = SHARED.iter().find(|(folder, _)| folder == top) else { return false };
+    let place = |file: &String| shared.iter().position(|shared| shared == file);
+    match (place(from), place(to)) {
+        (None, Some(_)) => true,
+        (Some(from), Some(to)) => to < from,
+        (_, None) => false,
     }
 }
 

@@ -139,6 +139,13 @@ impl ThreePid {
         }
     }
 
+    /// Takes what [`Self::medium`] and [`Self::address`] said before, from a database; `None` for
+    /// an unknown medium.
+    #[must_use]
+    pub(crate) fn stored(medium: &str, address: String) -> Option<Self> {
+        Some(Self { medium: medium.parse().ok()?, address })
+    }
+
     /// The kind of the 3PID.
     #[must_use]
     pub fn medium(&self) -> Medium {

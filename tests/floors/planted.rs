@@ -74,6 +74,13 @@ fn modules_of_one_floor_are_strangers() {
 }
 
 #[test]
+fn what_a_folder_stands_on_does_not_stand_on_the_folder() {
+    assert_eq!(planted("http/lookup.rs", "use super::error::ApiError;"), Vec::<String>::new());
+    let found = planted("http/error.rs", "use super::lookup::Mappings;");
+    assert_eq!(found, ["http::error imports its sibling http::lookup"]);
+}
+
+#[test]
 fn files_of_one_folder_do_not_know_each_other() {
     for text in [
         "use super::invite;",

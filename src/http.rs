@@ -1,0 +1,79 @@
+//! The route table: every path of the server on one screen.
+
+mod account;
+mod association;
+mod edge;
+mod error;
+mod extract;
+mod fields;
+mod lookup;
+mod public;
+mod session;
+
+use std::future::ready;
+
+use actix_web::{
+    Resource, Route,
+    http::Method,
+    middleware::from_fn,
+    web::{self, ServiceConfig},
+};
+
+use self::error::ApiError;
+
+/// Adds all paths, for a server whose application data holds the [`crate::app::App`].
+pub fn routes(config: &mut ServiceConfig) {
+    let get = || web::method(Method::GET);
+    let post = || web::method(Method::POST);
+    config.service(
+        web::scope("")
+            .wrap(from_fn(edge::edge))
+            .service(at("/health/live", "GET", [get().to(public::live)]))
+            .service(at("/health/ready", "GET", [get().to(public::ready)]))
+            .service(at(v("/versions"), "GET", [get().to(public::versions)]))
+            .service(at(v("/v2"), "GET", [get().to(public::ping)]))
+            .service(at(v("/v2/account/register"), "POST", [post().to(account::register)]))
+            .service(at(v("/v2/account"), "GET", [get().to(account::account)]))
+            .service(at(v("/v2/account/logout"), "POST", [post().to(account::logout)]))
+            .service(at(
+                v("/v2/terms"),
+                "GET, POST",
+                [get().to(account::terms), post().to(account::accept_terms)],
+            ))
+            .service(at(v("/v2/pubkey/isvalid"), "GET", [get().to(public::is_valid)]))
+            .service(at(v("/v2/pubkey/{keyId}"), "GET", [get().to(public::public_key)]))
+            .service(at(v("/v2/hash_details"), "GET", [get().to(lookup::hash_details)]))
+            .service(at(v("/v2/lookup"), "POST", [post().to(lookup::lookup)]))
+            .service(at(
+                v("/v2/validate/email/requestToken"),
+                "POST",
+                [post().to(session::request_email_token)],
+            ))
+            .service(at(
+                v("/v2/validate/email/submitToken"),
+                "GET, POST",
+                [get().to(session::open_link), post().to(session::submit_token)],
+            ))
+            .service(at(v("/v2/3pid/getValidated3pid"), "GET", [get().to(session::get_validated)]))
+            .service(at(v("/v2/3pid/bind"), "POST", [post().to(association::bind)]))
+            .service(at(v("/v2/3pid/unbind"), "POST", [post().to(association::unbind)]))
+            .default_service(web::to(|| ready(Err::<&str, _>(ApiError::UnknownEndpoint)))),
+    );
+}
+
+/// A path of the identity service API.
+fn v(path: &str) -> String {
+    format!("/_matrix/identity{path}")
+}
+
+/// One path with its methods; any other method is refused as the API wants it.
+fn at<const N: usize>(
+    path: impl Into<String>,
+    allowed: &'static str,
+    routes: [Route; N],
+) -> Resource {
+    let resource = web::resource(path.into()).default_service(web::to(move || {
+        ready(Err::<&str, _>(ApiError::MethodNotAllowed(allowed)))
+    }));
+    routes.into_iter().fold(resource, Resource::route)
+}

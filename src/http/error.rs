@@ -1,0 +1,306 @@
+//! How a refusal reads on the wire: the only file that knows errcodes.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{
+        StatusCode,
+        header::{ALLOW, RETRY_AFTER},
+    },
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    delivery::DeliveryError,
+    federation::{FederationError, OpenIdError},
+    matrix::threepid::InvalidAddress,
+    rate_limit::Exceeded,
+    service::{
+        account::RegisterError,
+        association::BindError,
+        lookup::LookupError,
+        session::{RequestTokenError, SubmitTokenError},
+    },
+    store::{StoreError, sessions::SessionFault},
+};
+
+/// A refusal, a variant for each distinct answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error("There is no such endpoint")]
+    UnknownEndpoint,
+    #[error("This endpoint takes other methods: {0}")]
+    MethodNotAllowed(&'static str),
+    #[error("The body isn't JSON")]
+    NotJson,
+    #[error("{0}")]
+    BadJson(String),
+    #[error("The body is larger than {0} bytes")]
+    BodyTooLarge(usize),
+    #[error("The body didn't arrive in time")]
+    BodyTooSlow,
+    #[error("There are more addresses than the {0} that one lookup may have")]
+    TooManyAddresses(usize),
+    #[error("Missing: {0}")]
+    MissingParams(&'static str),
+    #[error("{0}")]
+    InvalidParam(String),
+    #[error("{0}")]
+    InvalidEmail(InvalidAddress),
+    #[error("{0}")]
+    InvalidAddress(InvalidAddress),
+    #[error("This server doesn't handle that medium")]
+    UnknownMedium,
+    #[error("The mail could not be sent")]
+    EmailSend(#[source] DeliveryError),
+    #[error("Wrong token")]
+    TokenIncorrect,
+    #[error("The session doesn't exist, or the secret is wrong")]
+    NoValidSession,
+    #[error("The session doesn't exist, or the secret is wrong")]
+    NoSuchSessionToSubmit,
+    #[error("The session expired: start again")]
+    SessionExpired,
+    #[error("The address of this session is not validated yet")]
+    SessionNotValidated,
+    #[error("Too many wrong tokens: start again")]
+    SessionDead(Duration),
+    #[error("Missing or unknown access token")]
+    Unauthorized,
+    #[error("Unknown access token")]
+    UnknownToken,
+    #[error("The homeserver doesn't vouch for this token")]
+    OpenIdRefused,
+    #[error("You can do this only for your own user id")]
+    NotYourMxid,
+    #[error("{0}")]
+    Forbidden(&'static str),
+    #[error("Accept the terms first")]
+    TermsNotSigned,
+    #[error("There is no such key")]
+    UnknownKey,
+    #[error("The hashes were made with another pepper")]
+    InvalidPepper { algorithm: &'static str, lookup_pepper: String },
+    #[error("Too many requests: wait a little")]
+    LimitExceeded(Duration),
+    #[error("The homeserver can't be reached or doesn't answer as one")]
+    HomeserverUnreachable(#[source] FederationError),
+    #[error("The homeserver didn't answer in time")]
+    HomeserverTimedOut,
+    #[error("The server can't do this right now: try again in a moment")]
+    Unavailable(#[source] StoreError),
+    #[error("Internal error")]
+    Internal(#[source] anyhow::Error),
+}
+
+/// When to come back while the database is away.
+const UNAVAILABLE_FOR: Duration = Duration::from_secs(5);
+
+impl ApiError {
+    /// The one table of status and errcode. No `_` arm: a new variant has to choose.
+    fn wire(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::UnknownEndpoint => (StatusCode::NOT_FOUND, "M_UNRECOGNIZED"),
+            Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED"),
+            Self::UnknownMedium => (StatusCode::BAD_REQUEST, "M_UNRECOGNIZED"),
+            Self::NotJson => (StatusCode::BAD_REQUEST, "M_NOT_JSON"),
+            Self::BadJson(_) => (StatusCode::BAD_REQUEST, "M_BAD_JSON"),
+            Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
+            Self::TooManyAddresses(_) => (StatusCode::BAD_REQUEST, "M_TOO_LARGE"),
+            Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN"),
+            Self::MissingParams(_) => (StatusCode::BAD_REQUEST, "M_MISSING_PARAMS"),
+            Self::InvalidParam(_) | Self::NoSuchSessionToSubmit => {
+                (StatusCode::BAD_REQUEST, "M_INVALID_PARAM")
+            }
+            Self::InvalidEmail(_) => (StatusCode::BAD_REQUEST, "M_INVALID_EMAIL"),
+            Self::InvalidAddress(_) => (StatusCode::BAD_REQUEST, "M_INVALID_ADDRESS"),
+            Self::EmailSend(_) => (StatusCode::BAD_REQUEST, "M_EMAIL_SEND_ERROR"),
+            Self::TokenIncorrect => (StatusCode::BAD_REQUEST, "M_TOKEN_INCORRECT"),
+            Self::NoValidSession => (StatusCode::NOT_FOUND, "M_NO_VALID_SESSION"),
+            Self::SessionExpired => (StatusCode::BAD_REQUEST, "M_SESSION_EXPIRED"),
+            Self::SessionNotValidated => (StatusCode::BAD_REQUEST, "M_SESSION_NOT_VALIDATED"),
+            Self::InvalidPepper { .. } => (StatusCode::BAD_REQUEST, "M_INVALID_PEPPER"),
+            Self::Unauthorized | Self::OpenIdRefused => {
+                (StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED")
+            }
+            Self::UnknownToken => (StatusCode::UNAUTHORIZED, "M_UNKNOWN_TOKEN"),
+            Self::NotYourMxid => (StatusCode::FORBIDDEN, "M_UNAUTHORIZED"),
+            Self::Forbidden(_) => (StatusCode::FORBIDDEN, "M_FORBIDDEN"),
+            Self::TermsNotSigned => (StatusCode::FORBIDDEN, "M_TERMS_NOT_SIGNED"),
+            Self::UnknownKey => (StatusCode::NOT_FOUND, "M_NOT_FOUND"),
+            Self::LimitExceeded(_) | Self::SessionDead(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED")
+            }
+            Self::HomeserverUnreachable(_) => (StatusCode::BAD_GATEWAY, "M_UNKNOWN"),
+            Self::HomeserverTimedOut => (StatusCode::GATEWAY_TIMEOUT, "M_UNKNOWN"),
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN"),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN"),
+        }
+    }
+
+    /// When the same request may succeed, where that is a matter of time.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::LimitExceeded(wait) | Self::SessionDead(wait) => Some(*wait),
+            Self::Unavailable(_) => Some(UNAVAILABLE_FOR),
+            _ => None,
+        }
+    }
+
+    /// The JSON of the refusal.
+    fn body(&self) -> Map<String, Value> {
+        let mut body = Map::from_iter([
+            ("errcode".to_owned(), Value::from(self.wire().1)),
+            ("error".to_owned(), Value::from(self.to_string())),
+        ]);
+        if let Self::InvalidPepper { algorithm, lookup_pepper } = self {
+            body.insert("algorithm".to_owned(), Value::from(*algorithm));
+            body.insert("lookup_pepper".to_owned(), Value::from(lookup_pepper.as_str()));
+        }
+        if let Some(wait) = self.retry_after() {
+            let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            body.insert("retry_after_ms".to_owned(), Value::from(millis));
+        }
+        body
+    }
+
+    /// Writes the cause to the log, where there is one that the operator should know.
+    fn log(&self) {
+        match self {
+            Self::Internal(cause) => {
+                tracing::error!(cause = format!("{cause:#}"), "a request failed");
+            }
+            Self::Unavailable(cause) => {
+                tracing::error!(cause = causes(cause), "the database is not available");
+            }
+            Self::EmailSend(cause) => tracing::warn!(cause = causes(cause), "a mail was not sent"),
+            Self::HomeserverUnreachable(cause) => {
+                tracing::info!(cause = causes(cause), "a homeserver could not be asked");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// An error with all that caused it, in a line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    line
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.wire().0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.log();
+        let mut response = HttpResponse::build(self.status_code());
+        if let Some(wait) = self.retry_after() {
+            // Rounded up: who waits for so many seconds has waited long enough.
+            response.insert_header((RETRY_AFTER, wait.as_millis().div_ceil(1000).to_string()));
+        }
+        if let Self::MethodNotAllowed(allowed) = self {
+            response.insert_header((ALLOW, *allowed));
+        }
+        response.json(self.body())
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        if error.is_passing() { Self::Unavailable(error) } else { Self::Internal(error.into()) }
+    }
+}
+
+impl From<Exceeded> for ApiError {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::LimitExceeded(exceeded.retry_after)
+    }
+}
+
+impl From<OpenIdError> for ApiError {
+    fn from(error: OpenIdError) -> Self {
+        match error {
+            OpenIdError::Refused(_) | OpenIdError::WrongUser => Self::OpenIdRefused,
+            OpenIdError::TimedOut => Self::HomeserverTimedOut,
+            OpenIdError::Unreachable(cause) => Self::HomeserverUnreachable(cause),
+        }
+    }
+}
+
+impl From<RegisterError> for ApiError {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::HomeserverNotAllowed => {
+                Self::Forbidden("Users of that homeserver can't register here")
+            }
+            RegisterError::OpenId(error) => error.into(),
+            RegisterError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RequestTokenError> for ApiError {
+    fn from(error: RequestTokenError) -> Self {
+        match error {
+            RequestTokenError::NextLink => {
+                Self::InvalidParam("next_link leads to a host that isn't allowed here".to_owned())
+            }
+            RequestTokenError::Delivery(error) => Self::EmailSend(error),
+            RequestTokenError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SessionFault> for ApiError {
+    fn from(fault: SessionFault) -> Self {
+        match fault {
+            SessionFault::Unknown => Self::NoValidSession,
+            SessionFault::Expired => Self::SessionExpired,
+            SessionFault::NotValidated => Self::SessionNotValidated,
+            SessionFault::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SubmitTokenError> for ApiError {
+    fn from(error: SubmitTokenError) -> Self {
+        match error {
+            SubmitTokenError::Session(SessionFault::Unknown) => Self::NoSuchSessionToSubmit,
+            SubmitTokenError::Session(fault) => fault.into(),
+            SubmitTokenError::WrongToken => Self::TokenIncorrect,
+            SubmitTokenError::Dead { retry_after } => Self::SessionDead(retry_after),
+            SubmitTokenError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<BindError> for ApiError {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::Session(fault) => fault.into(),
+            BindError::OtherThreepid => Self::Forbidden("The session is another address's"),
+            BindError::Sign(error) => Self::Internal(error.into()),
+            BindError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LookupError> for ApiError {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::InvalidPepper { current } => {
+                Self::InvalidPepper { algorithm: "sha256", lookup_pepper: current }
+            }
+            LookupError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `/hash_details` and `/lookup`.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use actix_web::web::{Data, Json};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::ApiError,
+    extract::{Body, Caller, LOOKUP_BODY_LIMIT},
+};
+use crate::{app::App, config::Algorithm, service};
+
+/// What to hash with.
+#[derive(Serialize)]
+pub(super) struct HashDetails {
+    lookup_pepper: String,
+    algorithms: Vec<&'static str>,
+}
+
+/// `GET /_matrix/identity/v2/hash_details` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#get_matrixidentityv2hash_details)
+pub(super) async fn hash_details(
+    app: Data<App>,
+    _caller: Caller,
+) -> Result<Json<HashDetails>, ApiError> {
+    let algorithms = app.config.lookup.algorithms.iter().map(|a| a.as_str()).collect();
+    Ok(Json(HashDetails {
+        lookup_pepper: service::lookup::current_pepper(&app).await?,
+        algorithms,
+    }))
+}
+
+/// Borrowed where it can be: a lookup may hold thousands of hashes.
+#[derive(Deserialize)]
+struct LookupRequest<'a> {
+    #[serde(borrow)]
+    algorithm: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pepper: Option<Cow<'a, str>>,
+    addresses: Option<Vec<String>>,
+}
+
+/// Who is behind the addresses that are known.
+#[derive(Serialize)]
+pub(super) struct Mappings {
+    mappings: HashMap<String, String>,
+}
+
+/// `POST /_matrix/identity/v2/lookup` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv2lookup)
+pub(super) async fn lookup(
+    app: Data<App>,
+    caller: Caller,
+    body: Body<LOOKUP_BODY_LIMIT>,
+) -> Result<Json<Mappings>, ApiError> {
+    let bytes = body.bytes()?;
+    let request = parse(&bytes)?;
+    let algorithm = request.algorithm.ok_or(ApiError::MissingParams("algorithm"))?;
+    let pepper = request.pepper.ok_or(ApiError::MissingParams("pepper"))?;
+    let addresses = request.addresses.ok_or(ApiError::MissingParams("addresses"))?;
+    let algorithm = offered(&app, &algorithm)?;
+    let max = app.config.lookup.max_addresses;
+    if addresses.len() > max {
+        return Err(ApiError::TooManyAddresses(max));
+    }
+    if let Some(limit) = &app.limits.lookup_addresses_per_account {
+        limit.take(&caller.mxid, u32::try_from(addresses.len()).unwrap_or(u32::MAX))?;
+    }
+    let mappings = service::lookup::lookup(&app, algorithm, pepper.into_owned(), addresses).await?;
+    Ok(Json(Mappings { mappings }))
+}
+
+fn parse(bytes: &[u8]) -> Result<LookupRequest<'_>, ApiError> {
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        // serde would read a list as the fields in order.
+        return Err(match serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
+            Ok(_) => ApiError::BadJson("The body must be a JSON object".to_owned()),
+            Err(_) => ApiError::NotJson,
+        });
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        if error.is_data() {
+            ApiError::InvalidParam(
+                "algorithm and pepper must be strings, addresses a list of strings".to_owned(),
+            )
+        } else {
+            ApiError::NotJson
+        }
+    })
+}
+
+/// The algorithm of that name, if it is on offer.
+fn offered(app: &App, name: &str) -> Result<Algorithm, ApiError> {
+    let mut offered = app.config.lookup.algorithms.iter().copied();
+    offered.find(|algorithm| algorithm.as_str() == name).ok_or_else(|| {
+        ApiError::InvalidParam("This server doesn't offer that algorithm".to_owned())
+    })
+}

@@ -1,0 +1,242 @@
+//! Opening, validating and reading validation sessions.
+
+use std::time::Duration;
+
+use url::Url;
+
+use crate::{
+    app::App,
+    clock::millis,
+    delivery::{DeliveryError, ValidationMessage},
+    matrix::threepid::ThreePid,
+    secret::{self, SecretHash},
+    store::{
+        StoreError, Tx,
+        sessions::{self, Session, SessionFault, SessionKey},
+    },
+};
+
+/// How long a request may be busy sending before another one may try. Longer than any transport's
+/// time-out.
+const SENDING_LEASE: Duration = Duration::from_mins(2);
+
+/// How many of the tokens that were sent for a session stay good.
+const GOOD_TOKENS: usize = 3;
+
+/// How long an expired session is remembered as expired.
+const REMEMBERED: Duration = Duration::from_hours(7 * 24);
+
+/// A wish for a validation message.
+#[derive(Debug)]
+pub struct TokenRequest {
+    /// Whom the message goes to.
+    pub threepid: ThreePid,
+    /// What the client proves later that the session is its own with.
+    pub client_secret: String,
+    /// Counted up by a client that wants another message.
+    pub send_attempt: i64,
+    /// Where to go after the link was opened.
+    pub next_link: Option<Url>,
+}
+
+/// Why no session was opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestTokenError {
+    /// The operator allows no links to that host.
+    #[error("next_link leads to a host that is not allowed")]
+    NextLink,
+    /// The message couldn't be handed over.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Opens a session, or finds the one that the client opened before, and sends its message unless
+/// that was done for this `send_attempt`. Answers the session's id.
+///
+/// # Errors
+/// When `next_link` isn't allowed or the message can't be handed over.
+pub async fn request_token(app: &App, request: TokenRequest) -> Result<String, RequestTokenError> {
+    check_next_link(app, request.next_link.as_ref())?;
+    let token = secret::random_token();
+    let plan = Plan {
+        threepid: request.threepid.clone(),
+        client_secret_hash: secret::hash(&request.client_secret),
+        send_attempt: request.send_attempt,
+        next_link: request.next_link.map(String::from),
+        token_hash: secret::hash(&token),
+        max_attempts: max_attempts(app),
+        oldest: app.oldest_session(),
+        now_ms: app.clock.now_ms(),
+    };
+    let (sid, to_send) = app.store.write(move |tx| plan.carry_out(tx)).await?;
+    if to_send {
+        let link = validation_link(app, &sid, &request.client_secret, &token);
+        let message = ValidationMessage {
+            link: &link,
+            token: &token,
+            lifetime: app.config.sessions.lifetime,
+        };
+        let sent = app.delivery.send_validation(&request.threepid, &message).await;
+        let attempt = sent.is_ok().then_some(request.send_attempt);
+        let of_session = sid.clone();
+        app.store.write(move |tx| sessions::end_sending(tx, &of_session, attempt)).await?;
+        sent?;
+    }
+    Ok(sid)
+}
+
+/// What a request comes to, decided in one transaction.
+struct Plan {
+    threepid: ThreePid,
+    client_secret_hash: SecretHash,
+    send_attempt: i64,
+    next_link: Option<String>,
+    token_hash: SecretHash,
+    max_attempts: i32,
+    oldest: i64,
+    now_ms: i64,
+}
+
+impl Plan {
+    /// Answers the session's id and whether its message is to be sent.
+    fn carry_out(self, tx: &mut Tx<'_>) -> Result<(String, bool), StoreError> {
+        let known = sessions::newest_of(tx, &self.threepid, &self.client_secret_hash)?
+            .filter(|session| session.modified_at > self.oldest);
+        let sid = match known {
+            Some(session) if session.send_attempt.is_some_and(|sent| self.send_attempt <= sent) => {
+                return Ok((session.sid, false));
+            }
+            Some(session)
+                if session.validated_at.is_none() && session.wrong_attempts < self.max_attempts =>
+            {
+                session.sid
+            }
+            // A validated session can't be validated again, a dead one not at all.
+            _ => self.open(tx)?,
+        };
+        let until_ms = self.now_ms + millis(SENDING_LEASE);
+        if !sessions::claim_sending(tx, &sid, self.now_ms, until_ms)? {
+            return Ok((sid, false));
+        }
+        sessions::set_next_link(tx, &sid, self.next_link.as_deref())?;
+        sessions::add_token(tx, &sid, &self.token_hash, (self.now_ms, GOOD_TOKENS))?;
+        Ok((sid, true))
+    }
+
+    fn open(&self, tx: &mut Tx<'_>) -> Result<String, StoreError> {
+        let session = Session {
+            sid: secret::random_alphanumeric(24),
+            threepid: self.threepid.clone(),
+            client_secret_hash: self.client_secret_hash.clone(),
+            next_link: None,
+            send_attempt: None,
+            sending_until: 0,
+            wrong_attempts: 0,
+            validated_at: None,
+            modified_at: self.now_ms,
+        };
+        sessions::add(tx, &session)?;
+        Ok(session.sid)
+    }
+}
+
+fn check_next_link(app: &App, next_link: Option<&Url>) -> Result<(), RequestTokenError> {
+    let allowed = &app.config.sessions.next_link_hosts;
+    let Some(next_link) = next_link.filter(|_| !allowed.is_empty()) else { return Ok(()) };
+    let host = next_link.host_str().unwrap_or_default();
+    if allowed.iter().any(|allowed| allowed == host) {
+        Ok(())
+    } else {
+        Err(RequestTokenError::NextLink)
+    }
+}
+
+fn validation_link(app: &App, sid: &str, client_secret: &str, token: &str) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("sid", sid)
+        .append_pair("client_secret", client_secret)
+        .append_pair("token", token)
+        .finish();
+    let base_url = &app.config.server.base_url;
+    format!("{base_url}/_matrix/identity/v2/validate/email/submitToken?{query}")
+}
+
+/// Why a token didn't validate a session.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitTokenError {
+    /// The session can't be used.
+    #[error(transparent)]
+    Session(#[from] SessionFault),
+    /// The token isn't the one that was sent.
+    #[error("wrong token")]
+    WrongToken,
+    /// Too many wrong tokens were submitted.
+    #[error("too many wrong tokens")]
+    Dead {
+        /// When it doesn't matter any more, since the session will be expired.
+        retry_after: Duration,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Validates the session's 3PID by the token that was sent to it; doing it again is no error.
+/// Answers the `next_link`.
+///
+/// # Errors
+/// When the session can't be used or the token is wrong, which counts.
+pub async fn submit_token(
+    app: &App,
+    key: SessionKey,
+    token: &str,
+) -> Result<Option<String>, SubmitTokenError> {
+    let (token, now_ms) = (token.trim().to_owned(), app.clock.now_ms());
+    let (oldest, max_attempts) = (app.oldest_session(), max_attempts(app));
+    let lifetime = millis(app.config.sessions.lifetime);
+    let submitted = app
+        .store
+        .write(move |tx| {
+            let session = sessions::owned(tx, &key, oldest)?;
+            if !sessions::count_attempt(tx, &session.sid, max_attempts)? {
+                let left = session.modified_at + lifetime - now_ms;
+                let retry_after = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+                return Err(SubmitTokenError::Dead { retry_after });
+            }
+            let tokens = sessions::tokens_of(tx, &session.sid)?;
+            let right =
+                tokens.iter().fold(false, |right, hash| secret::matches(&token, hash) | right);
+            if right {
+                sessions::validate(tx, &session.sid, now_ms)?;
+            }
+            // A wrong token is no error here: what it counted must be committed.
+            Ok(right.then_some(session.next_link))
+        })
+        .await?;
+    submitted.ok_or(SubmitTokenError::WrongToken)
+}
+
+/// Reads a validated session.
+///
+/// # Errors
+/// When it is unknown, expired or not validated.
+pub async fn get_validated(app: &App, key: SessionKey) -> Result<Session, SessionFault> {
+    let oldest = app.oldest_session();
+    app.store.read(move |tx| sessions::validated(tx, &key, oldest)).await
+}
+
+fn max_attempts(app: &App) -> i32 {
+    i32::try_from(app.config.sessions.max_attempts.get()).unwrap_or(i32::MAX)
+}
+
+/// Forgets sessions that expired long ago.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_expired(app: &App) -> Result<usize, StoreError> {
+    let before_ms = app.oldest_session() - millis(REMEMBERED);
+    app.store.write(move |tx| sessions::remove_older(tx, before_ms)).await
+}

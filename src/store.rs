@@ -1,0 +1,171 @@
+//! The database: one query text for SQLite and PostgreSQL.
+//!
+//! All access is in a transaction: [`Store::read`] and [`Store::write`] run a closure in one. The
+//! closure isn't async, so nothing can wait for the network while the database is held.
+
+pub mod accounts;
+pub mod associations;
+mod connection;
+mod migrations;
+pub mod peppers;
+mod schema;
+pub mod sessions;
+mod writer;
+
+use std::time::Duration;
+
+use diesel::r2d2::Pool;
+
+pub use self::connection::Tx;
+use self::{
+    connection::{Manager, in_transaction},
+    writer::Writer,
+};
+use crate::config::{Database, DatabaseKind};
+
+/// Why the database didn't do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It refused a query or couldn't carry it out.
+    #[error("the database refused the query")]
+    Query(#[from] diesel::result::Error),
+    /// No connection was free, or none could be made, in time.
+    #[error("no database connection could be had in time")]
+    Pool(#[from] diesel::r2d2::PoolError),
+    /// It can't be opened.
+    #[error("the database can't be opened")]
+    Open(#[from] diesel::ConnectionError),
+    /// The folder of the database file can't be made.
+    #[error("the folder {0} can't be made")]
+    Folder(String, #[source] std::io::Error),
+    /// A migration failed.
+    #[error("a migration failed: {0}")]
+    Migration(Box<dyn std::error::Error + Send + Sync>),
+    /// The schema is from the future.
+    #[error(
+        "the database was written by a newer Bindery (it holds the migration {0}, which this \
+         version doesn't know): start the newer version"
+    )]
+    TooNew(String),
+    /// The transaction that the work was part of wasn't committed.
+    #[error("the transaction wasn't committed: {0}")]
+    Commit(String),
+    /// There is no pepper: the database wasn't set up by this program.
+    #[error("the database holds no pepper")]
+    NoPepper,
+    /// The thread that did the work ended before it was done.
+    #[error("the database's thread stopped")]
+    Stopped,
+}
+
+impl StoreError {
+    /// Whether the same request may succeed a little later: the database is away, full or busy,
+    /// rather than the query wrong.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        use diesel::result::{DatabaseErrorKind as Kind, Error};
+        match self {
+            Self::Query(Error::DatabaseError(kind, _)) => !matches!(
+                kind,
+                Kind::UniqueViolation
+                    | Kind::ForeignKeyViolation
+                    | Kind::NotNullViolation
+                    | Kind::CheckViolation
+            ),
+            Self::Query(Error::BrokenTransactionManager) | Self::Pool(_) | Self::Commit(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// How long work waits for a free connection.
+const POOL_WAIT: Duration = Duration::from_secs(5);
+
+/// The open database. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool<Manager>,
+    /// SQLite has one writer at a time; PostgreSQL writes through the pool.
+    writer: Option<Writer>,
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When it can't be reached, a migration fails, or its schema is newer than this program.
+    pub fn open(database: &Database) -> Result<Self, StoreError> {
+        let kind = database.kind();
+        if let DatabaseKind::Sqlite(path) = &kind {
+            connection::make_folder_of(path)?;
+        }
+        let manager = Manager::new(kind.clone());
+        migrations::run(&mut manager.connect_now()?)?;
+        let writer =
+            matches!(kind, DatabaseKind::Sqlite(_)).then(|| Writer::start(manager.clone()));
+        let pool = Pool::builder()
+            .max_size(database.max_connections.get())
+            .min_idle(Some(1))
+            .connection_timeout(POOL_WAIT)
+            .error_handler(Box::new(connection::QuietErrors))
+            .build(manager)?;
+        Ok(Self { pool, writer: writer.transpose()? })
+    }
+
+    /// Runs `work` in one transaction; commits on `Ok`, rolls back on `Err`.
+    ///
+    /// # Errors
+    /// Those of `work`, and those of the database as [`StoreError`].
+    pub async fn write<T, E>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        match &self.writer {
+            Some(writer) => writer.write(work).await,
+            None => self.in_pool(Access::Write, work).await,
+        }
+    }
+
+    /// Runs `work`, which only reads, on one unchanging state of the database.
+    ///
+    /// # Errors
+    /// Those of `work`, and those of the database as [`StoreError`].
+    pub async fn read<T, E>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.in_pool(Access::Read, work).await
+    }
+
+    async fn in_pool<T, E>(
+        &self,
+        access: Access,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let pool = self.pool.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut conn = pool.get().map_err(StoreError::from)?;
+            in_transaction(&mut conn, access, work)
+        });
+        done.await.map_err(|_| StoreError::Stopped)?
+    }
+}
+
+/// What a transaction is for.
+#[derive(Clone, Copy)]
+enum Access {
+    Read,
+    Write,
+}

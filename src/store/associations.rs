@@ -1,0 +1,139 @@
+//! Associations of 3PIDs with user ids, and the hashes under which they are looked up.
+
+use diesel::prelude::*;
+
+use super::{
+    StoreError, Tx,
+    connection::on_backend,
+    peppers::Pepper,
+    schema::{associations, lookup_hashes},
+};
+use crate::matrix::{
+    id::UserId,
+    threepid::{LookupHash, ThreePid},
+};
+
+/// The fact that a 3PID belongs to a user, as it is signed.
+#[derive(Debug, Clone)]
+pub struct Association {
+    /// The 3PID.
+    pub threepid: ThreePid,
+    /// Whose it is.
+    pub mxid: UserId,
+    /// When it was bound, in milliseconds since the Unix epoch.
+    pub ts: i64,
+    /// From when on it holds, in milliseconds since the Unix epoch.
+    pub not_before: i64,
+    /// Until when it holds, in milliseconds since the Unix epoch.
+    pub not_after: i64,
+}
+
+/// Stores an association in place of the one that the 3PID had, and its hash under `pepper`.
+pub fn bind(tx: &mut Tx<'_>, association: &Association, pepper: &Pepper) -> Result<(), StoreError> {
+    let threepid = &association.threepid;
+    let facts = (
+        associations::mxid.eq(association.mxid.as_str()),
+        associations::ts.eq(association.ts),
+        associations::not_before.eq(association.not_before),
+        associations::not_after.eq(association.not_after),
+    );
+    on_backend!(tx, conn => diesel::insert_into(associations::table)
+        .values((
+            associations::medium.eq(threepid.medium().as_str()),
+            associations::address.eq(threepid.address()),
+            facts,
+        ))
+        .on_conflict((associations::medium, associations::address))
+        .do_update()
+        .set(facts)
+        .execute(conn))?;
+    add_hashes(tx, pepper, std::slice::from_ref(threepid))
+}
+
+/// Stores the hashes of `threepids` under `pepper`; those that are there stay.
+pub fn add_hashes(
+    tx: &mut Tx<'_>,
+    pepper: &Pepper,
+    threepids: &[ThreePid],
+) -> Result<(), StoreError> {
+    let rows: Vec<_> = threepids
+        .iter()
+        .map(|threepid| {
+            (
+                lookup_hashes::pepper_id.eq(pepper.id),
+                lookup_hashes::hash.eq(threepid.lookup_hash(&pepper.pepper).to_vec()),
+                lookup_hashes::medium.eq(threepid.medium().as_str()),
+                lookup_hashes::address.eq(threepid.address()),
+            )
+        })
+        .collect();
+    on_backend!(tx, conn => diesel::insert_into(lookup_hashes::table)
+        .values(rows)
+        .on_conflict_do_nothing()
+        .execute(conn))?;
+    Ok(())
+}
+
+/// Removes the association of `threepid` if it is with `mxid`; answers whether it was.
+pub fn unbind(tx: &mut Tx<'_>, threepid: &ThreePid, mxid: &UserId) -> Result<bool, StoreError> {
+    let held = associations::table
+        .find((threepid.medium().as_str(), threepid.address()))
+        .filter(associations::mxid.eq(mxid.as_str()));
+    // Its hashes go with it, by foreign key.
+    Ok(diesel::delete(held).execute(&mut *tx.0)? == 1)
+}
+
+/// The most hashes in one query: below SQLite's limit on bound values.
+const HASHES_PER_QUERY: usize = 1000;
+
+/// Which of `hashes`, made with the pepper `pepper_id`, stand for somebody at `now_ms`, and for
+/// whom.
+pub fn mxids_of_hashes(
+    tx: &mut Tx<'_>,
+    pepper_id: i64,
+    hashes: &[LookupHash],
+    now_ms: i64,
+) -> Result<Vec<(LookupHash, String)>, StoreError> {
+    let mut found = Vec::new();
+    for chunk in hashes.chunks(HASHES_PER_QUERY) {
+        let wanted: Vec<&[u8]> = chunk.iter().map(<[u8; 32]>::as_slice).collect();
+        let of_association = associations::medium
+            .eq(lookup_hashes::medium)
+            .and(associations::address.eq(lookup_hashes::address));
+        let rows: Vec<(Vec<u8>, String)> = lookup_hashes::table
+            .inner_join(associations::table.on(of_association))
+            .filter(lookup_hashes::pepper_id.eq(pepper_id))
+            .filter(lookup_hashes::hash.eq_any(wanted))
+            .filter(associations::not_before.le(now_ms))
+            .filter(associations::not_after.gt(now_ms))
+            .select((lookup_hashes::hash, associations::mxid))
+            .load(&mut *tx.0)?;
+        found.extend(
+            rows.into_iter().filter_map(|(hash, mxid)| Some((hash.try_into().ok()?, mxid))),
+        );
+    }
+    Ok(found)
+}
+
+/// Up to `count` bound 3PIDs in the order of the table, those after `after`.
+pub fn threepids_after(
+    tx: &mut Tx<'_>,
+    after: Option<&ThreePid>,
+    count: i64,
+) -> Result<Vec<ThreePid>, StoreError> {
+    let (medium, address) = after.map_or(("", ""), |t| (t.medium().as_str(), t.address()));
+    let rows: Vec<(String, String)> = associations::table
+        .filter(
+            associations::medium
+                .gt(medium)
+                .or(associations::medium.eq(medium).and(associations::address.gt(address))),
+        )
+        .order((associations::medium, associations::address))
+        .limit(count)
+        .select((associations::medium, associations::address))
+        .load(&mut *tx.0)?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(medium, address)| ThreePid::stored(&medium, address))
+        .collect())
+}

@@ -1,0 +1,239 @@
+//! Connections to either database, and transactions on them.
+
+use std::{path::Path, time::Duration};
+
+use diesel::{
+    connection::{AnsiTransactionManager, SimpleConnection, TransactionManager},
+    prelude::*,
+    r2d2::{ManageConnection, R2D2Connection},
+};
+#[cfg(feature = "postgres")]
+use secrecy::ExposeSecret;
+
+use super::{Access, StoreError};
+use crate::config::DatabaseKind;
+
+/// A connection to either database.
+#[cfg(feature = "postgres")]
+#[derive(diesel::MultiConnection)]
+pub(super) enum AnyConnection {
+    /// To a SQLite file.
+    Sqlite(SqliteConnection),
+    /// To a PostgreSQL server.
+    Postgres(PgConnection),
+}
+
+/// A connection to the database.
+#[cfg(not(feature = "postgres"))]
+#[derive(diesel::MultiConnection)]
+pub(super) enum AnyConnection {
+    /// To a SQLite file.
+    Sqlite(SqliteConnection),
+}
+
+/// An open transaction. Only [`super::Store::read`] and [`super::Store::write`] make one.
+pub struct Tx<'a>(pub(super) &'a mut AnyConnection);
+
+/// Runs one diesel query text on whichever database is open, for the clauses that diesel offers
+/// only on a concrete backend: `ON CONFLICT`, `RETURNING`, batch inserts.
+macro_rules! on_backend {
+    ($tx:expr, $conn:ident => $query:expr) => {
+        match &mut *$tx.0 {
+            $crate::store::connection::AnyConnection::Sqlite($conn) => $query,
+            #[cfg(feature = "postgres")]
+            $crate::store::connection::AnyConnection::Postgres($conn) => $query,
+        }
+    };
+}
+pub(super) use on_backend;
+
+impl Tx<'_> {
+    /// Keeps every other holder of [`Self::lock_peppers_for_change`] out until the transaction
+    /// ends, on this node and on others.
+    ///
+    /// SQLite needs no lock: it has one writer, and readers see one state.
+    pub(super) fn lock_peppers(&mut self) -> Result<(), StoreError> {
+        self.advisory_lock("SELECT pg_advisory_xact_lock_shared(7305808869229537380)")
+    }
+
+    /// Waits until nobody else holds a lock on the peppers, and keeps all others out.
+    pub(super) fn lock_peppers_for_change(&mut self) -> Result<(), StoreError> {
+        self.advisory_lock("SELECT pg_advisory_xact_lock(7305808869229537380)")
+    }
+
+    #[cfg(feature = "postgres")]
+    fn advisory_lock(&mut self, statement: &str) -> Result<(), StoreError> {
+        if let AnyConnection::Postgres(conn) = &mut *self.0 {
+            conn.batch_execute(statement)?;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "SQLite needs no lock")]
+    fn advisory_lock(&mut self, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// Runs `work` in one transaction on `conn`.
+pub(super) fn in_transaction<T, E: From<StoreError>>(
+    conn: &mut AnyConnection,
+    access: Access,
+    work: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    begin(conn, access).map_err(StoreError::from)?;
+    match work(&mut Tx(conn)) {
+        Ok(value) => {
+            commit(conn).map_err(StoreError::from)?;
+            Ok(value)
+        }
+        Err(refused) => {
+            rollback(conn).map_err(StoreError::from)?;
+            Err(refused)
+        }
+    }
+}
+
+/// Begins a transaction, or a savepoint within the one that is open.
+pub(super) fn begin(conn: &mut AnyConnection, access: Access) -> QueryResult<()> {
+    match conn {
+        AnyConnection::Sqlite(conn) => match access {
+            Access::Read => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN"),
+            // Takes the write lock at once: a later upgrade could fail with "database is locked".
+            Access::Write => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN IMMEDIATE"),
+        },
+        #[cfg(feature = "postgres")]
+        AnyConnection::Postgres(conn) => AnsiTransactionManager::begin_transaction_sql(
+            conn,
+            match access {
+                Access::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                Access::Write => "BEGIN",
+            },
+        ),
+    }
+}
+
+/// Begins a savepoint within the open transaction.
+pub(super) fn savepoint(conn: &mut AnyConnection) -> QueryResult<()> {
+    match conn {
+        AnyConnection::Sqlite(conn) => AnsiTransactionManager::begin_transaction(conn),
+        #[cfg(feature = "postgres")]
+        AnyConnection::Postgres(conn) => AnsiTransactionManager::begin_transaction(conn),
+    }
+}
+
+/// Commits what was begun last.
+pub(super) fn commit(conn: &mut AnyConnection) -> QueryResult<()> {
+    match conn {
+        AnyConnection::Sqlite(conn) => AnsiTransactionManager::commit_transaction(conn),
+        #[cfg(feature = "postgres")]
+        AnyConnection::Postgres(conn) => AnsiTransactionManager::commit_transaction(conn),
+    }
+}
+
+/// Rolls back what was begun last.
+pub(super) fn rollback(conn: &mut AnyConnection) -> QueryResult<()> {
+    match conn {
+        AnyConnection::Sqlite(conn) => AnsiTransactionManager::rollback_transaction(conn),
+        #[cfg(feature = "postgres")]
+        AnyConnection::Postgres(conn) => AnsiTransactionManager::rollback_transaction(conn),
+    }
+}
+
+/// Makes connections for the pool and for the writer.
+#[derive(Clone)]
+pub(super) struct Manager {
+    kind: DatabaseKind,
+}
+
+/// How long a connection waits for another program's lock on the SQLite file.
+const BUSY_WAIT: Duration = Duration::from_secs(30);
+
+impl Manager {
+    pub(super) fn new(kind: DatabaseKind) -> Self {
+        Self { kind }
+    }
+
+    /// Makes a connection.
+    ///
+    /// # Errors
+    /// When the file can't be opened or the server can't be reached.
+    pub(super) fn connect_now(&self) -> ConnectionResult<AnyConnection> {
+        match &self.kind {
+            DatabaseKind::Sqlite(path) => connect_sqlite(path).map(AnyConnection::Sqlite),
+            #[cfg(feature = "postgres")]
+            DatabaseKind::Postgres(url) => {
+                let mut conn = PgConnection::establish(url.expose_secret())?;
+                // A node that loses its database must notice; an idle transaction must not hold
+                // the others up.
+                conn.batch_execute(
+                    "SET statement_timeout = '30s'; \
+                     SET idle_in_transaction_session_timeout = '30s'",
+                )
+                .map_err(ConnectionError::CouldntSetupConfiguration)?;
+                Ok(AnyConnection::Postgres(conn))
+            }
+            #[cfg(not(feature = "postgres"))]
+            DatabaseKind::Postgres(_) => Err(ConnectionError::BadConnection(
+                "this build has no PostgreSQL: build it with `--features postgres`".to_owned(),
+            )),
+        }
+    }
+}
+
+fn connect_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
+    let mut conn = SqliteConnection::establish(&path.to_string_lossy())?;
+    // busy_timeout comes first: switching to WAL takes a lock, too.
+    conn.batch_execute(&format!(
+        "PRAGMA busy_timeout = {};
+         PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA cache_size = -16384;
+         PRAGMA mmap_size = 268435456;",
+        BUSY_WAIT.as_millis()
+    ))
+    .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(conn)
+}
+
+/// Makes the folder that the SQLite file lies in, for its owner only.
+pub(super) fn make_folder_of(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|cause| StoreError::Folder(folder.display().to_string(), cause))
+}
+
+impl ManageConnection for Manager {
+    type Connection = AnyConnection;
+    type Error = diesel::r2d2::Error;
+
+    fn connect(&self) -> Result<AnyConnection, Self::Error> {
+        self.connect_now().map_err(diesel::r2d2::Error::ConnectionError)
+    }
+
+    fn is_valid(&self, conn: &mut AnyConnection) -> Result<(), Self::Error> {
+        conn.ping().map_err(diesel::r2d2::Error::QueryError)
+    }
+
+    fn has_broken(&self, conn: &mut AnyConnection) -> bool {
+        std::thread::panicking() || conn.is_broken()
+    }
+}
+
+/// The pool retries by itself; whoever waits for a connection reports what went wrong.
+#[derive(Debug)]
+pub(super) struct QuietErrors;
+
+impl diesel::r2d2::HandleError<diesel::r2d2::Error> for QuietErrors {
+    fn handle_error(&self, error: diesel::r2d2::Error) {
+        tracing::debug!(%error, "the pool could not make a connection");
+    }
+}

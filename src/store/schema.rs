@@ -1,0 +1,64 @@
+//! The tables as diesel knows them; `migrations/` makes them.
+
+diesel::table! {
+    access_tokens (token_hash) {
+        token_hash -> Binary,
+        mxid -> Text,
+        created_at -> BigInt,
+    }
+}
+diesel::table! {
+    accepted_terms (mxid, url) {
+        mxid -> Text,
+        url -> Text,
+        accepted_at -> BigInt,
+    }
+}
+diesel::table! {
+    sessions (sid) {
+        sid -> Text,
+        medium -> Text,
+        address -> Text,
+        client_secret_hash -> Binary,
+        next_link -> Nullable<Text>,
+        send_attempt -> Nullable<BigInt>,
+        sending_until -> BigInt,
+        wrong_attempts -> Integer,
+        validated_at -> Nullable<BigInt>,
+        modified_at -> BigInt,
+    }
+}
+diesel::table! {
+    session_tokens (sid, token_hash) {
+        sid -> Text,
+        token_hash -> Binary,
+        created_at -> BigInt,
+    }
+}
+diesel::table! {
+    associations (medium, address) {
+        medium -> Text,
+        address -> Text,
+        mxid -> Text,
+        ts -> BigInt,
+        not_before -> BigInt,
+        not_after -> BigInt,
+    }
+}
+diesel::table! {
+    peppers (id) {
+        id -> BigInt,
+        pepper -> Text,
+        created_at -> BigInt,
+    }
+}
+diesel::table! {
+    lookup_hashes (pepper_id, hash) {
+        pepper_id -> BigInt,
+        hash -> Binary,
+        medium -> Text,
+        address -> Text,
+    }
+}
+diesel::allow_tables_to_appear_in_same_query!(associations, lookup_hashes);
+diesel::allow_tables_to_appear_in_same_query!(sessions, session_tokens);

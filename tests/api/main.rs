@@ -1,0 +1,23 @@
+//! The server through its front door: each test talks HTTP to a server of its own, on a database
+//! of its own.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that can't set itself up, or doesn't find what it looks for, fails"
+)]
+
+mod association;
+mod harness;
+
+#[path = "../support/database.rs"]
+mod database;
+#[path = "../support/dns.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod dns;
+#[path = "../support/homeserver.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod homeserver;
+#[path = "../support/smtp.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod smtp;
