@@ -4,7 +4,6 @@ mod fault;
 mod reader;
 mod sections;
 mod setting;
-mod tree;
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +26,6 @@ use reader::Section;
 use setting::{
     BaseUrl, LogFilter, MailHost, NameServer, Port, Rotation, Setting, Text, UrlHost, Way,
 };
-use tree::{Entry, Node, Place, Table};
 
 /// The whole configuration, a field a section.
 #[derive(Debug, Clone)]
@@ -71,9 +69,7 @@ impl Config {
             Some(path) => (path.display().to_string(), read_file(path)?),
             None => ("config".to_owned(), String::new()),
         };
-        let mut variables: Vec<_> =
-            environment.filter(|(name, _)| tree::key_of(name).is_some()).collect();
-        // A section comes before what is in it, and faults come in the same order each time.
+        let mut variables: Vec<_> = environment.collect();
         variables.sort();
         reader::read(&name, &text, &variables, sections::config)
     }

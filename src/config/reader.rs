@@ -1,5 +1,7 @@
 //! Reads a configuration section by section and gathers all that is wrong with it.
 
+mod tree;
+
 use std::{
     borrow::Cow,
     collections::BTreeMap,
@@ -10,9 +12,11 @@ use std::{
 use secrecy::SecretString;
 use toml::de::{DeTable, DeValue};
 
-use super::{Entry, Fault, Faults, Node, Place, Setting, Table, tree};
+use self::tree::{Entry, Node, Place, Table};
+use super::{Fault, Faults, Setting};
 
-/// Reads `text` (of the file called `file`), overridden by `variables`, by means of `read`.
+/// Reads `text` (of the file called `file`), overridden by `variables`, by means of `read`. A
+/// variable of a section comes before those of its keys.
 ///
 /// Fails with everything that is wrong: the syntax alone, or else all the keys.
 pub(super) fn read<'i, T>(

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use toml::de::{DeTable, DeValue};
 
 /// What the names of all variables begin with.
-pub(super) const PREFIX: &str = "BINDERY_";
+const PREFIX: &str = "BINDERY_";
 
 /// Deeper than any key; without a bound a long name would make a tree too deep to be dropped.
 const MAX_DEPTH: usize = 8;
@@ -39,20 +39,18 @@ pub(super) enum Node<'i> {
 
 /// The tree of a TOML table; everything in it lies in `variable`, or else at its byte of the file.
 pub(super) fn from_toml<'i>(table: DeTable<'i>, variable: Option<&str>) -> Table<'i> {
-    let entry = |place, value: DeValue<'i>| match value {
-        DeValue::Table(inner) => Entry { place, node: Node::Table(from_toml(inner, variable)) },
-        value => Entry { place, node: Node::Value(value) },
-    };
-    table
-        .into_iter()
-        .map(|(key, value)| {
-            let place = match variable {
-                Some(name) => Place::Variable(name.to_owned()),
-                None => Place::Byte(key.span().start),
-            };
-            (key.into_inner().into_owned(), entry(place, value.into_inner()))
-        })
-        .collect()
+    let entries = table.into_iter().map(|(key, value)| {
+        let place = match variable {
+            Some(name) => Place::Variable(name.to_owned()),
+            None => Place::Byte(key.span().start),
+        };
+        let node = match value.into_inner() {
+            DeValue::Table(inner) => Node::Table(from_toml(inner, variable)),
+            value => Node::Value(value),
+        };
+        (key.into_inner().into_owned(), Entry { place, node })
+    });
+    entries.collect()
 }
 
 /// The key that a variable stands for: `["server", "name"]` for `BINDERY_SERVER__NAME`; `None` if

@@ -1,0 +1,139 @@
+//! `config.example.toml` is true and complete.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+use bindery::config::Config;
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+
+use super::{faults, load};
+
+fn example() -> String {
+    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config.example.toml")).unwrap()
+}
+
+/// The key of a line of the example that is switched off.
+fn switched_off(line: &str) -> Option<&str> {
+    let line = line.strip_prefix('#').filter(|line| line.starts_with(char::is_alphabetic))?;
+    Some(line.split_once(" = ").unwrap().0)
+}
+
+/// The example with all its keys switched on, save those of `without`.
+fn example_with_all_keys(without: &[&str]) -> String {
+    let example = example();
+    let lines = example.lines().map(|line| match switched_off(line) {
+        Some(key) if !without.contains(&key) => &line[1..],
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_is_a_configuration() {
+    let config = Config::from_toml(&example()).unwrap();
+    assert_eq!(config.server.name.as_str(), "id.example.org");
+}
+
+#[test]
+fn the_example_with_all_its_keys_is_a_configuration() {
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str| format!("{:?}", directory.path().join(name));
+    let files = [
+        "cert.pem",
+        "key.pem",
+        "mail-roots.pem",
+        "extra-roots.pem",
+        "database-url",
+        "smtp-password",
+    ];
+    for without in [["url", "password"], ["url_file", "password_file"]] {
+        let mut text = example_with_all_keys(&without);
+        for file in files {
+            fs::write(directory.path().join(file), "sqlite:x.db").unwrap();
+            text = text.replace(&format!("{file:?}"), &at(file));
+        }
+        let config = Config::from_toml(&text).unwrap();
+        assert!(config.server.tls.is_some() && config.federation.ca_file.is_some());
+        assert_eq!(config.terms["privacy"].version, "1.0");
+    }
+}
+
+#[test]
+fn the_values_that_the_example_shows_as_defaults_are_the_defaults() {
+    let example = example();
+    let (mut section, mut comment, mut checked) = ("", String::new(), 0);
+    for line in example.lines() {
+        if let Some(key) = switched_off(line) {
+            if comment.contains("Default: as shown") {
+                let value = line.split_once(" = ").unwrap().1;
+                is_the_default(section, key, value);
+                checked += 1;
+            }
+            assert!(comment.contains("Default: "), "{line}");
+            comment.clear();
+        } else if let Some(prose) = line.strip_prefix('#') {
+            comment.push_str(prose);
+        } else {
+            section = line.strip_prefix('[').map_or(section, |line| line.trim_end_matches(']'));
+            comment.clear();
+        }
+    }
+    assert!(checked > 30, "only {checked} keys were found");
+}
+
+fn is_the_default(section: &str, key: &str, value: &str) {
+    let text = format!("[{section}]\n{key} = {value}");
+    let all: [&[_]; 3] =
+        [&[], &[("BINDERY_EMAIL__TRANSPORT", "smtp")], &[("BINDERY_EMAIL__TRANSPORT", "sendmail")]];
+    for variables in all {
+        // To name an SMTP server is to choose it.
+        if !(key == "host" && variables.is_empty()) {
+            let (with, without) = (load(&text, variables).unwrap(), load("", variables).unwrap());
+            assert_eq!(everything(&with), everything(&without), "{text}");
+        }
+    }
+}
+
+#[test]
+fn the_example_has_every_key() {
+    let mut example: toml::Table = example_with_all_keys(&[]).parse().unwrap();
+    let mut shown = BTreeMap::new();
+    plant_unknown_keys("", &mut example, &mut shown);
+    let text = toml::to_string(&example).unwrap();
+    let faults = faults(&text);
+    let mut lines = faults.lines();
+    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    while let (Some(fault), Some(remedy)) = (lines.next(), lines.next()) {
+        if let Some(keys) = remedy.trim().strip_prefix("known here: ") {
+            let section = fault.split(' ').nth(1).unwrap().trim_end_matches("unknown_to_all:");
+            let keys = keys.split(", ").filter(|key| !key.contains(' '));
+            known.insert(section.to_owned(), keys.map(str::to_owned).collect());
+        }
+    }
+    // Its keys are the operator's own.
+    shown.remove("terms.");
+    assert_eq!(known, shown);
+}
+
+/// All that a configuration says, its database URL included.
+fn everything(config: &Config) -> String {
+    format!("{config:#?} {}", config.database.url.expose_secret())
+}
+
+/// Puts an unknown key into each section; `shown` becomes the keys of each that were there.
+fn plant_unknown_keys(
+    path: &str,
+    table: &mut toml::Table,
+    shown: &mut BTreeMap<String, BTreeSet<String>>,
+) {
+    shown.insert(path.to_owned(), table.keys().cloned().collect());
+    for (key, value) in table.iter_mut() {
+        if let Some(inner) = value.as_table_mut() {
+            plant_unknown_keys(&format!("{path}{key}."), inner, shown);
+        }
+    }
+    table.insert("unknown_to_all".to_owned(), toml::Value::Boolean(true));
+}

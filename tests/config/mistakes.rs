@@ -1,0 +1,95 @@
+//! What is said about mistakes.
+
+use bindery::config::Config;
+
+use super::{faults, load};
+
+#[test]
+fn all_faults_are_told_at_once_each_with_its_line_and_remedy() {
+    let text = r#"[server]
+nmae = "id.example.org"
+listen = ["127.0.0.1:8090", "localhost:80"]
+base_url = 3
+[emial]
+[email]
+transport = "pigeon"
+[email.smtp]
+port = "abc"
+username = "bindery"
+[lookup]
+algorithms = ["none"]
+max_addresses = 200_000
+[sessions]
+max_attempts = 0
+[federation]
+ca_file = "/nowhere/ca.pem"
+[sms]
+provider = "log"
+"#;
+    insta::assert_snapshot!(load(text, &[]).unwrap_err(), @r#"
+    config.toml:2: server.nmae: unknown key; did you mean name?
+        known here: base_url, listen, name, tls, trusted_proxies
+    config.toml:3: server.listen[1]: expected an IP address with a port, found "localhost:80"
+        write for example: listen = ["127.0.0.1:8090"]
+    config.toml:4: server.base_url: expected an http or https URL without user name, query and fragment, found 3
+        write for example: base_url = "https://id.example.org"
+    config.toml:5: emial: unknown key; did you mean email?
+        known here: accounts, database, dns, email, federation, limits, log, lookup, server, sessions, signing, terms
+    config.toml:7: email.transport: expected smtp, sendmail, directory or log, found "pigeon"
+        write for example: transport = "smtp"
+    config.toml:9: email.smtp.port: expected a port between 1 and 65535, found "abc"
+        write for example: port = 25
+    config.toml:10: email.smtp.password: missing, but a username is given
+        give both, or neither where the server wants no login
+    config.toml:12: lookup.algorithms: the specification requires sha256
+        write for example: algorithms = ["sha256"]
+    config.toml:13: limits.lookup_addresses_per_account: 100000 at once are fewer than lookup.max_addresses, 200000
+        raise it to 200000 or more, or lower lookup.max_addresses
+    config.toml:15: sessions.max_attempts: expected a whole number between 1 and 4294967295, found 0
+        write for example: max_attempts = 10
+    config.toml:17: federation.ca_file: /nowhere/ca.pem can't be read: No such file or directory (os error 2)
+        name a file that can be read
+    config.toml:18: sms: unknown key
+        known here: accounts, database, dns, email, federation, limits, log, lookup, server, sessions, signing, terms
+    "#);
+}
+
+#[test]
+fn a_syntax_error_has_line_and_column() {
+    let fault = load("[server]\nname = \nlisten = []\n", &[]).unwrap_err();
+    assert!(fault.starts_with("config.toml:2:8: "), "{fault}");
+    let fault = faults("[log]\n[server]\n[log]\n");
+    assert!(fault.starts_with("config:3:2: duplicate key"), "{fault}");
+}
+
+#[test]
+fn a_list_that_is_needed_may_not_be_empty() {
+    assert!(faults("server.listen = []").contains("has to listen somewhere"));
+    assert!(faults("lookup.algorithms = []").contains("requires sha256"));
+}
+
+#[test]
+fn tls_needs_both_files_and_they_have_to_be_there() {
+    let fault = faults("[server]\ntls = { certificate = '/nowhere/cert.pem' }");
+    assert!(fault.contains("config:2: server.tls.key: missing; expected a path"), "{fault}");
+    assert!(fault.contains("server.tls.certificate: /nowhere/cert.pem can't be read"), "{fault}");
+    let fault = faults("email.smtp.ca_file = '/'");
+    assert!(fault.contains("email.smtp.ca_file: / is a directory"), "{fault}");
+}
+
+#[test]
+fn one_lookup_has_to_fit_into_the_limit_of_lookups() {
+    let fault = faults("[lookup]\nmax_addresses = 100_001");
+    assert!(fault.starts_with("config:2: limits.lookup_addresses_per_account: 100000 at once"));
+    let text = "[limits]\nlookup_addresses_per_account = '9999 per 1h'\n";
+    assert!(
+        faults(text).starts_with("config:2: limits.lookup_addresses_per_account: 9999 at once")
+    );
+    Config::from_toml(&format!("{text}enabled = false")).unwrap();
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_fault() {
+    let fault = Config::load(Some("/nowhere/b.toml".as_ref()), std::iter::empty()).unwrap_err();
+    assert!(fault.to_string().starts_with("/nowhere/b.toml: can't be read: No such file"));
+}
