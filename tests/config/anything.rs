@@ -3,35 +3,38 @@
 use bindery::config::Config;
 use proptest::prelude::*;
 
+/// Keys and sections, and one that is none.
+const NAMES: &[&str] = &[
+    "server",
+    "name",
+    "listen",
+    "tls",
+    "key",
+    "certificate",
+    "database",
+    "url",
+    "url_file",
+    "terms",
+    "privacy",
+    "en",
+    "version",
+    "email",
+    "smtp",
+    "port",
+    "host",
+    "password",
+    "limits",
+    "lookup",
+    "max_addresses",
+    "pepper_rotation",
+    "base_url",
+    "from",
+    "'é'",
+];
+
 /// Something between TOML and nonsense, with many keys that exist.
 fn near_toml() -> impl Strategy<Value = String> {
-    let name = prop::sample::select(vec![
-        "server",
-        "name",
-        "listen",
-        "tls",
-        "key",
-        "certificate",
-        "database",
-        "url",
-        "url_file",
-        "terms",
-        "privacy",
-        "en",
-        "version",
-        "email",
-        "smtp",
-        "port",
-        "host",
-        "password",
-        "limits",
-        "lookup",
-        "max_addresses",
-        "pepper_rotation",
-        "base_url",
-        "from",
-        "'é'",
-    ]);
+    let name = prop::sample::select(NAMES);
     let value = prop_oneof![
         Just("{}".to_owned()),
         Just("[]".to_owned()),

@@ -4,9 +4,7 @@ use bindery::config::Config;
 
 use super::{faults, load};
 
-#[test]
-fn all_faults_are_told_at_once_each_with_its_line_and_remedy() {
-    let text = r#"[server]
+const MANY_MISTAKES: &str = r#"[server]
 nmae = "id.example.org"
 listen = ["127.0.0.1:8090", "localhost:80"]
 base_url = 3
@@ -26,7 +24,10 @@ ca_file = "/nowhere/ca.pem"
 [sms]
 provider = "log"
 "#;
-    insta::assert_snapshot!(load(text, &[]).unwrap_err(), @r#"
+
+#[test]
+fn all_faults_are_told_at_once_each_with_its_line_and_remedy() {
+    insta::assert_snapshot!(load(MANY_MISTAKES, &[]).unwrap_err(), @r#"
     config.toml:2: server.nmae: unknown key; did you mean name?
         known here: base_url, listen, name, tls, trusted_proxies
     config.toml:3: server.listen[1]: expected an IP address with a port, found "localhost:80"
