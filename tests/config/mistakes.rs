@@ -74,6 +74,8 @@ fn tls_needs_both_files_and_they_have_to_be_there() {
     let fault = faults("[server]\ntls = { certificate = '/nowhere/cert.pem' }");
     assert!(fault.contains("config:2: server.tls.key: missing; expected a path"), "{fault}");
     assert!(fault.contains("server.tls.certificate: /nowhere/cert.pem can't be read"), "{fault}");
+    let fault = faults("[server.tls]\ncertificate = '/'\nkey = '/nowhere/key.pem'");
+    assert!(fault.contains("config:3: server.tls.key: /nowhere/key.pem can't be read"), "{fault}");
     let fault = faults("email.smtp.ca_file = '/'");
     assert!(fault.contains("email.smtp.ca_file: / is a directory"), "{fault}");
 }
