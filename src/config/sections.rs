@@ -22,8 +22,13 @@ const DEFAULT_NAME: &str = "localhost:8090";
 /// Reads the whole file; `None` only along with a fault.
 pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
     let server = root.section("server", server);
-    let name = server.as_ref().map(|server| &server.name);
-    let config = Config {
+    let (from, transport) = root.section("email", email);
+    let from = from.or_else(|| default_sender(root, &server.as_ref()?.name));
+    let (lookup, limits) = (root.section("lookup", lookup), root.section("limits", limits));
+    one_lookup_fits(root, &lookup, &limits);
+    let nameservers = |s: &mut Section<'_, '_>| s.list("nameservers", Vec::new());
+    let nameservers = root.section("dns", nameservers);
+    Some(Config {
         database: root.section("database", database),
         signing: root.section("signing", |s| Signing {
             key_file: s.get("key_file", "bindery-data/signing.key".into()),
@@ -32,32 +37,25 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
             .section("accounts", |s| Accounts { homeservers: s.list("homeservers", Vec::new()) }),
         terms: root.section("terms", terms),
         sessions: root.section("sessions", sessions),
-        email: root.section("email", |s| email(s, name))?,
-        lookup: root.section("lookup", lookup),
+        lookup,
         federation: root.section("federation", federation),
-        dns: root.section("dns", |s| Dns {
-            nameservers: s
-                .list("nameservers", Vec::new())
-                .into_iter()
-                .map(|NameServer(a)| a)
-                .collect(),
-        }),
-        limits: root.section("limits", limits),
+        dns: Dns { nameservers: nameservers.into_iter().map(|NameServer(at)| at).collect() },
+        limits,
         log: root.section("log", |s| Log {
             filter: s.get("filter", LogFilter("info".to_owned())).0,
             format: s.get("format", LogFormat::Text),
         }),
+        // Last: what is not read by then would be taken for unknown.
+        email: Email { from: from?, transport },
         server: server?,
-    };
-    lookups_fit(root, &config);
-    Some(config)
+    })
 }
 
 /// One lookup has to fit into what an account may look up at once, or it could never be answered.
-fn lookups_fit(root: &mut Section<'_, '_>, config: &Config) {
-    let burst = config.limits.lookup_addresses_per_account.count.get();
-    let max_addresses = config.lookup.max_addresses;
-    if config.limits.enabled && max_addresses > usize::try_from(burst).unwrap_or(usize::MAX) {
+fn one_lookup_fits(root: &mut Section<'_, '_>, lookup: &Lookup, limits: &Limits) {
+    let burst = limits.lookup_addresses_per_account.count.get();
+    let max_addresses = lookup.max_addresses;
+    if limits.enabled && max_addresses > usize::try_from(burst).unwrap_or(usize::MAX) {
         root.fault(
             &["limits.lookup_addresses_per_account", "lookup.max_addresses"],
             &format!("{burst} at once are fewer than lookup.max_addresses, {max_addresses}"),
@@ -231,7 +229,7 @@ fn sessions(s: &mut Section<'_, '_>) -> Sessions {
     }
 }
 
-fn email(s: &mut Section<'_, '_>, name: Option<&ServerName>) -> Option<Email> {
+fn email(s: &mut Section<'_, '_>) -> (Option<Mailbox>, EmailTransport) {
     let from = s.optional("from");
     let way = s.optional("transport");
     let directory = s.get("directory", PathBuf::from("bindery-data/mail"));
@@ -246,20 +244,19 @@ fn email(s: &mut Section<'_, '_>, name: Option<&ServerName>) -> Option<Email> {
         Way::Directory => EmailTransport::Directory(directory),
         Way::Log => EmailTransport::Log,
     };
-    let from = from.or_else(|| default_sender(name?));
-    if let (None, Some(name)) = (&from, name) {
-        let remedy = "write for example: [email] from = \"Example <noreply@example.org>\"";
-        let message = format!("missing, and noreply@{} is no mail address", name.host());
-        s.fault(&["from"], &message, remedy);
-    }
-    Some(Email { from: from?, transport })
+    (from, transport)
 }
 
 /// `noreply` at the server's own host, unless that is an IP address.
-fn default_sender(name: &ServerName) -> Option<Mailbox> {
+fn default_sender(root: &mut Section<'_, '_>, name: &ServerName) -> Option<Mailbox> {
     let domain = if name.ip().is_some() { "localhost" } else { name.host() };
-    let address = Address::new("noreply", domain).ok()?;
-    Some(Mailbox::new(Some("Bindery".to_owned()), address))
+    let address = Address::new("noreply", domain).ok();
+    if address.is_none() {
+        let message = format!("missing, and noreply@{domain} is no mail address");
+        let remedy = "write for example: [email] from = \"Example <noreply@example.org>\"";
+        root.fault(&["email.from", "server.name"], &message, remedy);
+    }
+    Some(Mailbox::new(Some("Bindery".to_owned()), address?))
 }
 
 fn smtp(s: &mut Section<'_, '_>) -> Smtp {

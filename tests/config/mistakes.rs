@@ -81,6 +81,14 @@ fn tls_needs_both_files_and_they_have_to_be_there() {
 }
 
 #[test]
+fn one_section_that_is_wrong_does_not_make_the_others_unknown() {
+    let text = "server.tls = {}\nserver.name = 'a.b'\nlog.format = 'json'\ndns.nameservers = []";
+    let faults = faults(text);
+    assert_eq!(faults.matches("\n    ").count(), 2, "{faults}");
+    assert!(faults.contains("server.tls.certificate: ") && faults.contains("server.tls.key: "));
+}
+
+#[test]
 fn one_lookup_has_to_fit_into_the_limit_of_lookups() {
     let fault = faults("[lookup]\nmax_addresses = 100_001");
     assert!(fault.starts_with("config:2: limits.lookup_addresses_per_account: 100000 at once"));
