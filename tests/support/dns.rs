@@ -120,7 +120,7 @@ impl Zone {
         while let Some(turns) = self.answers.get(&(name.clone(), RecordType::CNAME)) {
             let RData::CNAME(target) = &turns[0][0] else { break };
             records.push(Record::from_rdata(fqdn(&name), 0, RData::CNAME(target.clone())));
-            name = target.0.to_ascii().trim_end_matches('.').to_owned();
+            target.0.to_ascii().trim_end_matches('.').clone_into(&mut name);
         }
         if let Some(turns) = self.answers.get_mut(&(name.clone(), kind)) {
             let turn = if turns.len() > 1 { turns.pop_front() } else { turns.front().cloned() };

@@ -235,7 +235,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<Mutex<State>
             Reply::Stalled(bytes) => {
                 stream.write_all(&bytes).await.ok()?;
                 stream.flush().await.ok()?;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Reply::Silence => std::future::pending().await,
         }
