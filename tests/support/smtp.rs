@@ -3,7 +3,7 @@
 //! A test binary that does not use all of it declares the module with
 //! `#[expect(dead_code, reason = "this binary needs only a part")]`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -12,6 +12,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -115,9 +116,10 @@ impl SmtpServer {
         self.seen.borrow().clone()
     }
 
-    /// Waits until the server has seen what `wanted` asks for.
+    /// Waits until the server has seen what `wanted` asks for, for at most ten seconds.
     pub(crate) async fn until(&self, wanted: impl FnMut(&Seen) -> bool) {
-        self.seen.clone().wait_for(wanted).await.unwrap();
+        let mut seen = self.seen.clone();
+        timeout(Duration::from_secs(10), seen.wait_for(wanted)).await.unwrap().unwrap();
     }
 }
 
