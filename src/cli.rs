@@ -74,7 +74,7 @@ pub fn run() -> ExitCode {
         clap_complete::generate(shell, &mut Cli::command(), "bindery", &mut io::stdout());
         return ExitCode::SUCCESS;
     }
-    let config = match Config::load(cli.config.as_deref(), std::env::vars()) {
+    let config = match Config::load(cli.config.as_deref(), environment()) {
         Ok(config) => config,
         Err(faults) => {
             complain(&faults.to_string());
@@ -88,6 +88,12 @@ pub fn run() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// The variables whose name and value are text; no other can be a key of the configuration.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {

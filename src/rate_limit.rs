@@ -95,7 +95,7 @@ mod tests {
     fn two_a_minute() -> (RateLimit, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::at(1_700_000_000_000));
         let limit =
-            RateLimit::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(60), clock.clone());
+            RateLimit::new(NonZeroU32::new(2).unwrap(), Duration::from_mins(1), clock.clone());
         (limit, clock)
     }
 
