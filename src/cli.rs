@@ -5,9 +5,10 @@ mod keys;
 mod serve;
 
 use std::{
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -26,8 +27,14 @@ use crate::{config::Config, store::Store};
                   `[server]`.\n\nExit codes: 0 done; 1 failed; 2 wrong usage or configuration."
 )]
 struct Cli {
-    /// The configuration, a TOML file
-    #[arg(long, global = true, value_name = "FILE", env = "BINDERY_CONFIG")]
+    /// The configuration, a TOML file; without one all defaults hold
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "BINDERY_CONFIG",
+        hide_env_values = true
+    )]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
@@ -36,21 +43,33 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server
+    #[command(
+        after_help = "The first start makes the database and the signing key. A start brings \
+                            an older database up to date and refuses a newer one.\n\nSIGTERM or \
+                            Ctrl-C lets requests end, for 8 seconds at most; a second one stops at \
+                            once. The log goes to standard error."
+    )]
     Serve,
-    /// Bring the database's schema up to date (`serve` does that, too)
+    /// Make the database, or bring its schema up to date (`serve` does that, too)
     Migrate,
-    /// Look at the configuration
+    /// Check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Make and show the keys that sign associations
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Manage the accounts of users
-    #[command(subcommand)]
+    /// Give users access tokens and take them back
+    #[command(
+        subcommand,
+        after_help = "These work on the database, whether or not the server runs. Run them in the \
+                      server's folder, or with the server's configuration."
+    )]
     Account(account::Command),
     /// Print a completion script for a shell
+    #[command(after_help = "For bash: bindery completions bash > \
+                            ~/.local/share/bash-completion/completions/bindery")]
     Completions {
-        /// The shell
+        /// The shell it is for
         shell: clap_complete::Shell,
     },
 }
@@ -58,6 +77,8 @@ enum Command {
 #[derive(Subcommand)]
 enum ConfigCommand {
     /// Say all that is wrong with the configuration, or that nothing is
+    #[command(after_help = "Reads the file and the environment, and looks whether the files that \
+                            they name can be read. Connects to nothing.")]
     Check,
 }
 
@@ -70,9 +91,9 @@ const MISCONFIGURED: u8 = 2;
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
+    // Needs no configuration, which may be wrong.
     if let Command::Completions { shell } = cli.command {
-        clap_complete::generate(shell, &mut Cli::command(), "bindery", &mut io::stdout());
-        return ExitCode::SUCCESS;
+        return exit(say(&completions(shell)));
     }
     let config = match Config::load(cli.config.as_deref(), environment()) {
         Ok(config) => config,
@@ -81,10 +102,17 @@ pub fn run() -> ExitCode {
             return ExitCode::from(MISCONFIGURED);
         }
     };
-    match carry_out(cli.command, config) {
+    exit(carry_out(cli.command, config))
+}
+
+fn exit(done: anyhow::Result<()>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("bindery: {error:#}"));
+            // One line: libpq's messages have several.
+            let causes = format!("{error:#}");
+            let causes = causes.split_whitespace().collect::<Vec<_>>().join(" ");
+            complain(&format!("bindery: {causes}"));
             ExitCode::from(FAILED)
         }
     }
@@ -94,6 +122,12 @@ pub fn run() -> ExitCode {
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "bindery", &mut script);
+    String::from_utf8_lossy(&script).trim_end().to_owned()
 }
 
 fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {
@@ -111,13 +145,20 @@ fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {
 }
 
 fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    // A thread that hangs on the database must not keep the process alive.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    done
 }
 
-/// Prints a line for the person at the terminal, or for a program that reads it.
+/// Prints a line for the person at the terminal, or for a program that reads it. That nobody
+/// reads on, as after `| head -n 1`, is no fault.
 fn say(line: &str) -> anyhow::Result<()> {
-    writeln!(io::stdout(), "{line}")?;
-    Ok(())
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Prints what went wrong. Where that can't be printed there is nobody to read it.

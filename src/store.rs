@@ -14,7 +14,7 @@ mod writer;
 
 use std::time::Duration;
 
-use diesel::r2d2::Pool;
+use diesel::r2d2::{Pool, PooledConnection};
 
 pub use self::connection::Tx;
 use self::{
@@ -35,9 +35,9 @@ pub enum StoreError {
     /// It can't be opened.
     #[error("the database can't be opened")]
     Open(#[from] diesel::ConnectionError),
-    /// The folder of the database file can't be made.
-    #[error("the folder {0} can't be made")]
-    Folder(String, #[source] std::io::Error),
+    /// The database file can't be made.
+    #[error("the file {0} can't be made")]
+    File(String, #[source] std::io::Error),
     /// A migration failed.
     #[error("a migration failed: {0}")]
     Migration(Box<dyn std::error::Error + Send + Sync>),
@@ -50,6 +50,9 @@ pub enum StoreError {
     /// The transaction that the work was part of wasn't committed.
     #[error("the transaction wasn't committed: {0}")]
     Commit(String),
+    /// It took too long to answer.
+    #[error("the database didn't answer in time")]
+    TimedOut,
     /// There is no pepper: the database wasn't set up by this program.
     #[error("the database holds no pepper")]
     NoPepper,
@@ -72,7 +75,10 @@ impl StoreError {
                     | Kind::NotNullViolation
                     | Kind::CheckViolation
             ),
-            Self::Query(Error::BrokenTransactionManager) | Self::Pool(_) | Self::Commit(_) => true,
+            Self::Query(Error::BrokenTransactionManager | Error::RollbackErrorOnCommit { .. })
+            | Self::Pool(_)
+            | Self::Commit(_)
+            | Self::TimedOut => true,
             _ => false,
         }
     }
@@ -80,6 +86,13 @@ impl StoreError {
 
 /// How long work waits for a free connection.
 const POOL_WAIT: Duration = Duration::from_secs(5);
+
+/// How long it waits while there is no connection at all: the database is away.
+const AWAY_WAIT: Duration = Duration::from_secs(1);
+
+/// How long reading may take. Each request reads first, so a database that is there and silent
+/// keeps nobody waiting longer.
+const READ_TIME: Duration = Duration::from_secs(10);
 
 /// The open database. Clones share it.
 #[derive(Clone)]
@@ -97,7 +110,7 @@ impl Store {
     pub fn open(database: &Database) -> Result<Self, StoreError> {
         let kind = database.kind();
         if let DatabaseKind::Sqlite(path) = &kind {
-            connection::make_folder_of(path)?;
+            connection::make_file(path)?;
         }
         let manager = Manager::new(kind.clone());
         migrations::run(&mut manager.connect_now()?)?;
@@ -133,7 +146,7 @@ impl Store {
     /// Runs `work`, which only reads, on one unchanging state of the database.
     ///
     /// # Errors
-    /// Those of `work`, and those of the database as [`StoreError`].
+    /// Those of `work`, and those of the database as [`StoreError`]; after 10 seconds in any case.
     pub async fn read<T, E>(
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
@@ -142,7 +155,8 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.in_pool(Access::Read, work).await
+        let read = tokio::time::timeout(READ_TIME, self.in_pool(Access::Read, work));
+        read.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
     }
 
     async fn in_pool<T, E>(
@@ -156,10 +170,18 @@ impl Store {
     {
         let pool = self.pool.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let mut conn = pool.get().map_err(StoreError::from)?;
+            let mut conn = connection_of(&pool)?;
             in_transaction(&mut conn, access, work)
         });
         done.await.map_err(|_| StoreError::Stopped)?
+    }
+}
+
+fn connection_of(pool: &Pool<Manager>) -> Result<PooledConnection<Manager>, StoreError> {
+    match pool.get_timeout(AWAY_WAIT) {
+        // All are busy.
+        Err(_) if pool.state().connections > 0 => Ok(pool.get_timeout(POOL_WAIT)?),
+        done => Ok(done?),
     }
 }
 

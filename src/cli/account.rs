@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::say;
 use crate::{
     clock::{Clock, SystemClock},
-    config::Config,
+    config::{Config, Database, DatabaseKind},
     matrix::id::UserId,
     service,
     store::{Store, StoreError, accounts},
@@ -13,12 +13,16 @@ use crate::{
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Make an access token for a user and print it; needs no homeserver
+    /// Make an access token for a user and print it; no homeserver is asked
+    #[command(
+        after_help = "Whoever has the token acts as that user here: for trying out, and for \
+                            scripts. Clients get theirs through the homeserver."
+    )]
     Token {
         /// The user, such as @you:example.org
         mxid: UserId,
     },
-    /// List the users who have an access token, with how many
+    /// List the users who have access tokens, and how many each has
     List,
     /// Forget all access tokens of a user
     Logout {
@@ -28,6 +32,7 @@ pub(super) enum Command {
 }
 
 pub(super) async fn run(command: Command, config: Config) -> anyhow::Result<()> {
+    must_exist(&config.database)?;
     let store = Store::open(&config.database)?;
     match command {
         Command::Token { mxid } => {
@@ -44,7 +49,21 @@ pub(super) async fn run(command: Command, config: Config) -> anyhow::Result<()> 
             let count = store
                 .write::<_, StoreError>(move |tx| accounts::remove_tokens_of(tx, &of_user))
                 .await?;
-            say(&format!("Forgot {count} access tokens of {mxid}."))
+            let tokens = if count == 1 { "access token" } else { "access tokens" };
+            say(&format!("Forgot {count} {tokens} of {mxid}."))
         }
+    }
+}
+
+/// Refuses to make a database in passing: in the wrong folder that would look like success, and
+/// the server would know nothing of it.
+fn must_exist(database: &Database) -> anyhow::Result<()> {
+    match database.kind() {
+        DatabaseKind::Sqlite(path) if !path.exists() => anyhow::bail!(
+            "there is no database {}: run this in the folder of the server, or name the server's \
+             configuration by `--config` (`bindery serve` and `bindery migrate` make a database)",
+            path.display()
+        ),
+        _ => Ok(()),
     }
 }

@@ -1,6 +1,11 @@
 //! `bindery serve`: start, listen, stop.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    io::{ErrorKind, IsTerminal, stderr},
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_web::{HttpServer, dev::ServerHandle, web::Data};
 use anyhow::Context;
@@ -15,7 +20,7 @@ use super::{keys, say};
 use crate::{
     app::App,
     clock::{SharedClock, SystemClock},
-    config::{Config, DatabaseKind, EmailTransport, Log, LogFormat, Tls},
+    config::{self, Config, DatabaseKind, EmailTransport, Log, LogFormat, Tls},
     http,
     matrix::signing::{KeyRing, SigningKey},
     service,
@@ -28,14 +33,27 @@ const DRAIN_SECONDS: u64 = 8;
 
 pub(super) async fn serve(config: Config) -> anyhow::Result<()> {
     start_log(&config.log)?;
-    let app = Data::new(open(config).await?);
+    let mut signals = Signals::catch()?;
+    // First of all: what can't listen must not touch the database of the one that does.
+    let listeners = bind(&config.server)?;
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    let app = tokio::select! {
+        opened = open(config) => Data::new(opened?),
+        () = signals.next() => anyhow::bail!("stopped before it had started"),
+    };
+    let server = listen(&app, listeners)?;
     let (stop, stopped) = watch::channel(false);
     let work = tokio::spawn(worker::run(app.clone().into_inner(), stopped));
-    let server = listen(&app)?;
     let handle = server.handle();
     let serving = tokio::spawn(server);
-    greet(&app)?;
-    stop_on_signal(handle, serving).await?;
+    match app.config.log.format {
+        LogFormat::Text => greet(&app, &addresses)?,
+        // Lines that are no JSON would disturb whoever reads output and log together.
+        LogFormat::Json => {
+            tracing::info!(?addresses, server = %app.config.server.name, "listening");
+        }
+    }
+    stop_on_signal(signals, handle, serving).await?;
     stop.send_replace(true);
     // A round of the worker that hangs on the database must not keep the process alive.
     let _ = tokio::time::timeout(Duration::from_secs(1), work).await;
@@ -44,8 +62,13 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 fn start_log(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.filter).context("log.filter")?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // actix tells at info how it starts and ends its workers; `log.filter` can name it all the same.
+    let filter = format!("actix_server=warn,{}", log.filter);
+    let filter = EnvFilter::try_new(filter).context("log.filter")?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     match log.format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().init(),
@@ -77,7 +100,28 @@ fn signing_keys(config: &Config, is_new: bool) -> anyhow::Result<KeyRing> {
     keys::read(path)
 }
 
-fn listen(app: &Data<App>) -> anyhow::Result<actix_web::dev::Server> {
+/// Takes the addresses that the server listens on.
+fn bind(server: &config::Server) -> anyhow::Result<Vec<TcpListener>> {
+    let listener = |address: &SocketAddr| {
+        TcpListener::bind(address).map_err(|error| {
+            let remedy = match error.kind() {
+                ErrorKind::AddrInUse => {
+                    ": another program, perhaps another Bindery, listens there; stop it or choose \
+                     another port"
+                }
+                ErrorKind::AddrNotAvailable => ": this machine has no such address",
+                ErrorKind::PermissionDenied => {
+                    ": ports below 1024 need a permission (CAP_NET_BIND_SERVICE)"
+                }
+                _ => "",
+            };
+            anyhow::anyhow!("can't listen on {address} (`server.listen`): {error}{remedy}")
+        })
+    };
+    server.listen.iter().map(listener).collect()
+}
+
+fn listen(app: &Data<App>, listeners: Vec<TcpListener>) -> anyhow::Result<actix_web::dev::Server> {
     let shared = app.clone();
     let mut server = HttpServer::new(move || {
         actix_web::App::new().app_data(shared.clone()).configure(http::routes)
@@ -85,9 +129,7 @@ fn listen(app: &Data<App>) -> anyhow::Result<actix_web::dev::Server> {
     .disable_signals()
     .shutdown_timeout(DRAIN_SECONDS);
     let tls = app.config.server.tls.as_ref().map(tls_config).transpose()?;
-    for address in &app.config.server.listen {
-        let listener = TcpListener::bind(address)
-            .with_context(|| format!("can't listen on {address} (`server.listen`)"))?;
+    for listener in listeners {
         server = match &tls {
             Some(tls) => server.listen_rustls_0_23(listener, tls.clone())?,
             None => server.listen(listener)?,
@@ -112,10 +154,10 @@ fn tls_config(tls: &Tls) -> anyhow::Result<rustls::ServerConfig> {
 }
 
 /// Tells the person at the terminal where everything is and what to try.
-fn greet(app: &App) -> anyhow::Result<()> {
+fn greet(app: &App, addresses: &[SocketAddr]) -> anyhow::Result<()> {
     let config = &app.config;
     let base_url = &config.server.base_url;
-    for address in &config.server.listen {
+    for address in addresses {
         let scheme = if config.server.tls.is_some() { "https" } else { "http" };
         say(&format!("Bindery listens on {scheme}://{address} as {}.", config.server.name))?;
     }
@@ -123,14 +165,16 @@ fn greet(app: &App) -> anyhow::Result<()> {
         DatabaseKind::Sqlite(path) => path.display().to_string(),
         DatabaseKind::Postgres(url) => without_password(url.expose_secret()),
     };
-    say(&format!("Database: {data}"))?;
-    say(&format!("Signing key: {}", config.signing.key_file.display()))?;
-    match &config.email.transport {
-        EmailTransport::Smtp(smtp) => say(&format!("Mail: by {}:{}", smtp.host, smtp.port))?,
-        EmailTransport::Sendmail { command } => say(&format!("Mail: by {}", command.display()))?,
-        EmailTransport::Directory(path) => say(&format!("Mail: into {}", path.display()))?,
-        EmailTransport::Log => say("Mail: into the log")?,
-    }
+    say(&format!("  Database:     {data}"))?;
+    say(&format!("  Signing key:  {}", config.signing.key_file.display()))?;
+    say(&match &config.email.transport {
+        EmailTransport::Smtp(smtp) => format!("  Mail:         by {}:{}", smtp.host, smtp.port),
+        EmailTransport::Sendmail { command } => format!("  Mail:         by {}", command.display()),
+        EmailTransport::Directory(path) => {
+            format!("  Mail:         into {}, nobody gets it", path.display())
+        }
+        EmailTransport::Log => "  Mail:         into the log, nobody gets it".to_owned(),
+    })?;
     say("Try first:")?;
     say(&format!("  curl {base_url}/_matrix/identity/versions"))?;
     say("  bindery account token @you:example.org   # an access token, without a homeserver")
@@ -148,29 +192,43 @@ fn without_password(url: &str) -> String {
     )
 }
 
-/// Waits for SIGINT or SIGTERM and drains; stops at once on the second signal.
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupts: Signal,
+    terminations: Signal,
+}
+
+impl Signals {
+    /// From here on they end the process no more.
+    fn catch() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupts: signal(SignalKind::interrupt())?,
+            terminations: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupts.recv() => {}
+            _ = self.terminations.recv() => {}
+        }
+    }
+}
+
+/// Waits for a signal and drains; stops at once on the second one.
 async fn stop_on_signal(
+    mut signals: Signals,
     handle: ServerHandle,
-    serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    mut serving: tokio::task::JoinHandle<std::io::Result<()>>,
 ) -> anyhow::Result<()> {
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut terminations = signal(SignalKind::terminate())?;
-    let mut serving = std::pin::pin!(serving);
     tokio::select! {
         ended = &mut serving => return Ok(ended??),
-        () = either(&mut interrupts, &mut terminations) => {}
+        () = signals.next() => {}
     }
     tracing::info!("stopping: requests are answered to their end; once more stops at once");
     tokio::select! {
         () = handle.stop(true) => {}
-        () = either(&mut interrupts, &mut terminations) => std::process::exit(1),
+        () = signals.next() => std::process::exit(1),
     }
     Ok(())
-}
-
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
-    }
 }

@@ -183,16 +183,16 @@ impl ApiError {
     }
 }
 
-/// An error with all that caused it, in a line.
+/// An error with all that caused it, in a line; libpq's messages have several.
 fn causes(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
+    let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
         next = cause.source();
     }
-    line
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl ResponseError for ApiError {

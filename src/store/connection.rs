@@ -1,6 +1,12 @@
 //! Connections to either database, and transactions on them.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs::{DirBuilder, OpenOptions},
+    io::ErrorKind,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    time::Duration,
+};
 
 use diesel::{
     connection::{AnsiTransactionManager, SimpleConnection, TransactionManager},
@@ -164,7 +170,7 @@ impl Manager {
             DatabaseKind::Sqlite(path) => connect_sqlite(path).map(AnyConnection::Sqlite),
             #[cfg(feature = "postgres")]
             DatabaseKind::Postgres(url) => {
-                let mut conn = PgConnection::establish(url.expose_secret())?;
+                let mut conn = PgConnection::establish(&with_time_outs(url.expose_secret()))?;
                 // A node that loses its database must notice; an idle transaction must not hold
                 // the others up.
                 conn.batch_execute(
@@ -180,6 +186,28 @@ impl Manager {
             )),
         }
     }
+}
+
+/// What libpq is told beside the URL, which goes first: without it a server that is gone without
+/// a word is waited for until the kernel gives up, which takes minutes. In seconds, and
+/// `tcp_user_timeout` in milliseconds
+/// ([PostgreSQL](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS)).
+#[cfg(feature = "postgres")]
+const TIME_OUTS: [(&str, &str); 5] = [
+    ("connect_timeout", "5"),
+    ("tcp_user_timeout", "30000"),
+    ("keepalives_idle", "10"),
+    ("keepalives_interval", "5"),
+    ("keepalives_count", "3"),
+];
+
+#[cfg(feature = "postgres")]
+fn with_time_outs(url: &str) -> String {
+    let missing = TIME_OUTS.iter().filter(|(name, _)| !url.contains(&format!("{name}=")));
+    missing.fold(url.to_owned(), |url, (name, value)| {
+        let separator = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{separator}{name}={value}")
+    })
 }
 
 fn connect_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
@@ -198,17 +226,20 @@ fn connect_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
     Ok(conn)
 }
 
-/// Makes the folder that the SQLite file lies in, for its owner only.
-pub(super) fn make_folder_of(path: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
-        return Ok(());
-    };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|cause| StoreError::Folder(folder.display().to_string(), cause))
+/// Makes the SQLite file and the folder that it lies in, where they are missing, for their owner
+/// only. SQLite gives the files that it puts beside it the same permissions.
+pub(super) fn make_file(path: &Path) -> Result<(), StoreError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let made = folder
+        .map_or(Ok(()), |folder| DirBuilder::new().recursive(true).mode(0o700).create(folder));
+    // An empty file is an empty database.
+    let made = made.and_then(|()| {
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            made => made.map(drop),
+        }
+    });
+    made.map_err(|cause| StoreError::File(path.display().to_string(), cause))
 }
 
 impl ManageConnection for Manager {
