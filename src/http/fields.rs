@@ -107,9 +107,9 @@ impl Fields {
         Ok(Self(object.clone()))
     }
 
-    /// Whether a field is there.
+    /// Whether a field is there, and not empty.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
+        self.get(name).is_some_and(|value| value != "")
     }
 }
 

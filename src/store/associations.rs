@@ -76,6 +76,9 @@ pub fn add_hashes(
 
 /// Removes the association of `threepid` if it is with `mxid`; answers whether it was.
 pub fn unbind(tx: &mut Tx<'_>, threepid: &ThreePid, mxid: &UserId) -> Result<bool, StoreError> {
+    // Whoever replaces the pepper gives each association a hash, and would fail at one that went
+    // away in between.
+    tx.lock_peppers()?;
     let held = associations::table
         .find((threepid.medium().as_str(), threepid.address()))
         .filter(associations::mxid.eq(mxid.as_str()));

@@ -8,7 +8,7 @@ use bindery::{
     clock::{Clock, ManualClock, SharedClock},
     config::Config,
     http,
-    matrix::signing::{KeyRing, SigningKey},
+    matrix::signing::KeyRing,
     service,
     store::Store,
 };
@@ -38,7 +38,7 @@ pub(crate) struct TestApp {
     pub(crate) smtp: SmtpServer,
     /// `http://127.0.0.1:port`
     pub(crate) base: String,
-    pub(crate) database: TestDatabase,
+    pub(crate) database: Arc<TestDatabase>,
     client: reqwest::Client,
     server: ServerHandle,
 }
@@ -56,7 +56,26 @@ impl TestApp {
 
     /// A server whose mail server behaves as asked.
     pub(crate) async fn with_smtp(toml: &str, behaviour: Behaviour) -> Self {
-        let database = TestDatabase::new();
+        Self::launch(toml, behaviour, Base::new()).await
+    }
+
+    /// A server with retired keys beside the one that signs: lines of a key file.
+    pub(crate) async fn with_retired_keys(lines: &str) -> Self {
+        let mut base = Base::new();
+        base.keys += lines;
+        Self::launch("limits.enabled = false", Behaviour::default(), base).await
+    }
+
+    /// Another server on the same database under the same clock: a second node, or the first one
+    /// after a restart.
+    pub(crate) async fn beside(&self, toml: &str) -> Self {
+        let (database, clock) = (self.database.clone(), self.clock.clone());
+        let base = Base { database, clock, ..Base::new() };
+        Self::launch(toml, Behaviour::default(), base).await
+    }
+
+    async fn launch(toml: &str, behaviour: Behaviour, base: Base) -> Self {
+        let Base { database, clock, keys } = base;
         let smtp = SmtpServer::start(behaviour).await;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -68,8 +87,7 @@ impl TestApp {
             database.url, smtp.port
         );
         let config = Config::from_toml(&toml).unwrap_or_else(|faults| panic!("{faults}"));
-        let clock = Arc::new(ManualClock::at(START_MS));
-        let app = Data::new(open(config, clock.clone()).await);
+        let app = Data::new(open(config, &keys, clock.clone()).await);
         let server = serve(app.clone(), listener);
         Self { app, clock, smtp, base, database, client: client(), server }
     }
@@ -85,6 +103,11 @@ impl TestApp {
         let now_ms = self.clock.now_ms();
         let token = service::account::issue_token(&self.app.store, mxid, now_ms).await.unwrap();
         Caller { app: self, token: Some(token) }
+    }
+
+    /// Whoever has this access token.
+    pub(crate) fn holder(&self, token: &str) -> Caller<'_> {
+        Caller { app: self, token: Some(token.to_owned()) }
     }
 
     /// The newest mail to `address`.
@@ -119,11 +142,28 @@ impl Drop for TestApp {
     }
 }
 
-async fn open(config: Config, clock: SharedClock) -> App {
+/// What a server stands on.
+struct Base {
+    database: Arc<TestDatabase>,
+    clock: Arc<ManualClock>,
+    /// The key file.
+    keys: String,
+}
+
+impl Base {
+    fn new() -> Self {
+        Self {
+            database: Arc::new(TestDatabase::new()),
+            clock: Arc::new(ManualClock::at(START_MS)),
+            keys: format!("ed25519 1 {SEED}\n"),
+        }
+    }
+}
+
+async fn open(config: Config, keys: &str, clock: SharedClock) -> App {
     let store = Store::open(&config.database).unwrap();
     service::lookup::make_first_pepper(&store, &clock).await.unwrap();
-    let key = SigningKey::from_line(&format!("ed25519 1 {SEED}")).unwrap();
-    App::open(config, store, KeyRing::new(key), clock).unwrap()
+    App::open(config, store, KeyRing::from_text(keys).unwrap(), clock).unwrap()
 }
 
 fn serve(app: Data<App>, listener: TcpListener) -> ServerHandle {

@@ -7,8 +7,15 @@
     reason = "a test that can't set itself up, or doesn't find what it looks for, fails"
 )]
 
+mod account;
 mod association;
+mod edge;
 mod harness;
+mod limit;
+mod lookup;
+mod pepper;
+mod public;
+mod terms;
 
 #[path = "../support/database.rs"]
 mod database;

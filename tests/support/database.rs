@@ -33,6 +33,18 @@ impl TestDatabase {
         self.url.starts_with("postgres")
     }
 
+    /// Everything that is stored, as far as it can be read as text.
+    pub(crate) fn contents(&self) -> String {
+        #[cfg(feature = "postgres")]
+        if self.schema.is_some() {
+            return postgres::contents(&self.url);
+        }
+        // The file, and the log in which the newest changes lie.
+        let files = ["bindery.db", "bindery.db-wal"].map(|name| self.folder.path().join(name));
+        let bytes = files.iter().flat_map(|file| std::fs::read(file).unwrap()).collect::<Vec<_>>();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Runs SQL of no result: for what can't be brought about through the front door.
     pub(crate) fn execute(&self, sql: &str) {
         use diesel::{Connection, connection::SimpleConnection};
@@ -53,7 +65,21 @@ impl TestDatabase {
 mod postgres {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use diesel::{Connection, PgConnection, connection::SimpleConnection};
+    use diesel::{
+        Connection, PgConnection, RunQueryDsl, connection::SimpleConnection, dsl::sql,
+        sql_types::Text,
+    };
+
+    /// All rows of the schema; bytes that are not ASCII as escapes.
+    pub(super) fn contents(url: &str) -> String {
+        let mut connection = PgConnection::establish(url).unwrap();
+        connection.batch_execute("SET bytea_output = 'escape'").unwrap();
+        let table = |name: &str| {
+            format!("(SELECT coalesce(string_agg(t::text, ' '), '') FROM {name} AS t)")
+        };
+        let tables = ["access_tokens", "accepted_terms", "sessions", "session_tokens"].map(table);
+        diesel::select(sql::<Text>(&tables.join(" || "))).get_result(&mut connection).unwrap()
+    }
 
     static NEXT: AtomicU32 = AtomicU32::new(0);
 
