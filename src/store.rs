@@ -118,7 +118,9 @@ impl Store {
             matches!(kind, DatabaseKind::Sqlite(_)).then(|| Writer::start(manager.clone()));
         let pool = Pool::builder()
             .max_size(database.max_connections.get())
-            .min_idle(Some(1))
+            // Connections are made for those who wait, none ahead: a thread that is still at it
+            // when the program ends crashes in what OpenSSL has torn down by then.
+            .min_idle(Some(0))
             .connection_timeout(POOL_WAIT)
             .error_handler(Box::new(connection::QuietErrors))
             .build(manager)?;

@@ -1,0 +1,185 @@
+//! The migrations of both databases make the tables that `src/store/schema.rs` names, no other,
+//! and can be undone.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use diesel::{
+    Connection, QueryableByName, RunQueryDsl, SqliteConnection,
+    backend::Backend,
+    sql_query,
+    sql_types::{Bool, Text},
+};
+use diesel_migrations::{FileBasedMigrations, MigrationHarness};
+use syn::{
+    Attribute, GenericArgument, Ident, Item, PathArguments, Token, Type, braced, parenthesized,
+    parse::{Parse, ParseStream, Parser},
+};
+
+#[test]
+fn both_databases_have_the_same_migrations_each_with_a_way_back() {
+    assert!(!names("sqlite").is_empty());
+    assert_eq!(names("sqlite"), names("postgres"));
+    for database in ["sqlite", "postgres"] {
+        for name in names(database) {
+            for direction in ["up.sql", "down.sql"] {
+                let file = folder(database).join(&name).join(direction);
+                let text = fs::read_to_string(&file).unwrap_or_default();
+                assert!(!text.trim().is_empty(), "{} is missing or empty", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn sqlite_gets_the_tables_of_the_schema_and_loses_them_again() {
+    let mut conn = SqliteConnection::establish(":memory:").unwrap();
+    let expected = columns_of_schema(|kind| match kind {
+        "Binary" => "BLOB",
+        "BigInt" => "BIGINT",
+        "Bool" => "BOOLEAN",
+        "Integer" => "INTEGER",
+        "Text" => "TEXT",
+        _ => panic!("say here what {kind} is on SQLite"),
+    });
+    up_down_up(&mut conn, "sqlite", &expected, |conn| {
+        let found = sql_query(
+            "SELECT t.name || '.' || c.name AS name, c.type AS kind, c.\"notnull\" AS required \
+             FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table'",
+        );
+        columns(found.load(conn).unwrap())
+    });
+}
+
+/// Looks at PostgreSQL where `TEST_DATABASE_URL` names one, as it does in a step of `tests/run`.
+#[cfg(feature = "postgres")]
+#[test]
+fn postgresql_gets_the_tables_of_the_schema_and_loses_them_again() {
+    use diesel::{PgConnection, connection::SimpleConnection};
+    let Ok(url) = std::env::var("TEST_DATABASE_URL") else { return };
+    let expected = columns_of_schema(|kind| match kind {
+        "Binary" => "bytea",
+        "BigInt" => "bigint",
+        "Bool" => "boolean",
+        "Integer" => "integer",
+        "Text" => "text",
+        _ => panic!("say here what {kind} is on PostgreSQL"),
+    });
+    let mut conn = PgConnection::establish(&url).unwrap();
+    // Nothing of it is committed.
+    conn.test_transaction::<_, diesel::result::Error, _>(|conn| {
+        conn.batch_execute("CREATE SCHEMA migrations; SET LOCAL search_path = migrations")?;
+        up_down_up(conn, "postgres", &expected, |conn| {
+            let found = sql_query(
+                "SELECT table_name || '.' || column_name AS name, data_type::text AS kind, \
+                 is_nullable = 'NO' AS required \
+                 FROM information_schema.columns WHERE table_schema = current_schema()",
+            );
+            columns(found.load(conn).unwrap())
+        });
+        Ok(())
+    });
+}
+
+fn folder(database: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(database)
+}
+
+fn names(database: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder(database)).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// The type of each `table.column`, and whether it is `NOT NULL`.
+type Columns = BTreeMap<String, (String, bool)>;
+
+#[derive(QueryableByName)]
+struct Column {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Bool)]
+    required: bool,
+}
+
+/// Those of the program; diesel keeps a table of its own beside them.
+fn columns(found: Vec<Column>) -> Columns {
+    let ours = found.into_iter().filter(|column| !column.name.starts_with("__diesel"));
+    ours.map(|column| (column.name, (column.kind, column.required))).collect()
+}
+
+fn up_down_up<C, B: Backend>(
+    conn: &mut C,
+    database: &str,
+    expected: &Columns,
+    read: fn(&mut C) -> Columns,
+) where
+    C: MigrationHarness<B>,
+{
+    let migrations = FileBasedMigrations::from_path(folder(database)).unwrap();
+    conn.run_pending_migrations(migrations.clone()).unwrap();
+    assert_eq!(&read(conn), expected);
+    conn.revert_all_migrations(migrations.clone()).unwrap();
+    assert_eq!(read(conn), Columns::new());
+    conn.run_pending_migrations(migrations).unwrap();
+    assert_eq!(&read(conn), expected);
+}
+
+/// The columns that the `table!` macros declare, with the types that `name_of` gives them.
+fn columns_of_schema(name_of: fn(&str) -> &'static str) -> Columns {
+    let schema = syn::parse_file(include_str!("../src/store/schema.rs")).unwrap();
+    let mut columns = Columns::new();
+    for item in schema.items {
+        let Item::Macro(table) = item else { continue };
+        if table.mac.path.segments.last().is_some_and(|name| name.ident == "table") {
+            for (name, kind, required) in table_columns.parse2(table.mac.tokens).unwrap() {
+                columns.insert(name, (name_of(&kind).to_owned(), required));
+            }
+        }
+    }
+    assert!(!columns.is_empty());
+    columns
+}
+
+/// Parses `table (key) { column -> Type, }`.
+fn table_columns(input: ParseStream) -> syn::Result<Vec<(String, String, bool)>> {
+    let (key, body);
+    input.call(Attribute::parse_outer)?;
+    let table: Ident = input.parse()?;
+    parenthesized!(key in input);
+    key.parse_terminated(Ident::parse, Token![,])?;
+    braced!(body in input);
+    let columns = body.parse_terminated(column, Token![,])?;
+    let full = columns.into_iter().map(|(name, kind)| {
+        let (kind, required) = sql_type(&kind);
+        (format!("{table}.{name}"), kind, required)
+    });
+    Ok(full.collect())
+}
+
+fn column(input: ParseStream) -> syn::Result<(Ident, Type)> {
+    input.call(Attribute::parse_outer)?;
+    let name = input.parse()?;
+    input.parse::<Token![->]>()?;
+    Ok((name, input.parse()?))
+}
+
+/// The last word of a type, without its `Nullable`, and whether there was none.
+fn sql_type(kind: &Type) -> (String, bool) {
+    let Type::Path(path) = kind else { panic!("a column's type is a path") };
+    let word = path.path.segments.last().unwrap();
+    match &word.arguments {
+        PathArguments::AngleBracketed(inner) if word.ident == "Nullable" => {
+            let Some(GenericArgument::Type(inner)) = inner.args.first() else {
+                panic!("Nullable has a type")
+            };
+            (sql_type(inner).0, false)
+        }
+        _ => (word.ident.to_string(), true),
+    }
+}
