@@ -46,7 +46,11 @@ pub(super) async fn request_email_token(
     let next_link = fields.optional_text("next_link")?.map(parse_next_link).transpose()?;
     limit_messages(&app, &caller.mxid, client, &threepid)?;
     let request = TokenRequest { threepid, client_secret, send_attempt, next_link };
-    Ok(Json(Opened { sid: service::session::request_token(&app, request).await? }))
+    // A task of its own: a client that hangs up must not leave a mail half sent, and the next try
+    // unanswered for as long as that one seems to be on its way.
+    let task = async move { service::session::request_token(&app, request).await };
+    let sid = tokio::spawn(task).await.map_err(|error| ApiError::Internal(error.into()))??;
+    Ok(Json(Opened { sid }))
 }
 
 /// Only what a browser opens as a page may be a `next_link`.
