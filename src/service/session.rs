@@ -65,7 +65,7 @@ pub async fn request_token(app: &App, request: TokenRequest) -> Result<String, R
         threepid: request.threepid.clone(),
         client_secret_hash: secret::hash(&request.client_secret),
         send_attempt: request.send_attempt,
-        next_link: request.next_link.map(String::from),
+        next_link: request.next_link.clone().map(String::from),
         token_hash: secret::hash(&token),
         max_attempts: max_attempts(app),
         oldest: app.oldest_session(),
@@ -73,19 +73,33 @@ pub async fn request_token(app: &App, request: TokenRequest) -> Result<String, R
     };
     let (sid, to_send) = app.store.write(move |tx| plan.carry_out(tx)).await?;
     if to_send {
-        let link = validation_link(app, &sid, &request.client_secret, &token);
-        let message = ValidationMessage {
-            link: &link,
-            token: &token,
-            lifetime: app.config.sessions.lifetime,
-        };
-        let sent = app.delivery.send_validation(&request.threepid, &message).await;
-        let attempt = sent.is_ok().then_some(request.send_attempt);
-        let of_session = sid.clone();
-        app.store.write(move |tx| sessions::end_sending(tx, &of_session, attempt)).await?;
-        sent?;
+        send(app, request, &sid, &token).await?;
     }
     Ok(sid)
+}
+
+/// Sends the message of `sid`, and records that when the transport has taken it: what failed must
+/// be sent when it is asked for again, and leads nowhere.
+async fn send(
+    app: &App,
+    request: TokenRequest,
+    sid: &str,
+    token: &str,
+) -> Result<(), RequestTokenError> {
+    let link = validation_link(app, sid, &request.client_secret, token);
+    let message = ValidationMessage { link: &link, token, lifetime: app.config.sessions.lifetime };
+    let sent = app.delivery.send_validation(&request.threepid, &message).await;
+    let (sid, is_sent) = (sid.to_owned(), sent.is_ok());
+    let next_link = request.next_link.map(String::from);
+    app.store
+        .write(move |tx| {
+            if is_sent {
+                sessions::set_next_link(tx, &sid, next_link.as_deref())?;
+            }
+            sessions::end_sending(tx, &sid, is_sent.then_some(request.send_attempt))
+        })
+        .await?;
+    Ok(sent?)
 }
 
 /// What a request comes to, decided in one transaction.
@@ -103,11 +117,12 @@ struct Plan {
 impl Plan {
     /// Answers the session's id and whether its message is to be sent.
     fn carry_out(self, tx: &mut Tx<'_>) -> Result<(String, bool), StoreError> {
+        sessions::lock_secret(tx, &self.client_secret_hash)?;
         let known = sessions::newest_of(tx, &self.threepid, &self.client_secret_hash)?
             .filter(|session| session.modified_at > self.oldest);
         let sid = match known {
             Some(session) if session.send_attempt.is_some_and(|sent| self.send_attempt <= sent) => {
-                return Ok((session.sid, false));
+                return self.leave_unsent(tx, session.sid);
             }
             Some(session)
                 if session.validated_at.is_none() && session.wrong_attempts < self.max_attempts =>
@@ -119,11 +134,16 @@ impl Plan {
         };
         let until_ms = self.now_ms + millis(SENDING_LEASE);
         if !sessions::claim_sending(tx, &sid, self.now_ms, until_ms)? {
-            return Ok((sid, false));
+            return self.leave_unsent(tx, sid);
         }
-        sessions::set_next_link(tx, &sid, self.next_link.as_deref())?;
         sessions::add_token(tx, &sid, &self.token_hash, (self.now_ms, GOOD_TOKENS))?;
         Ok((sid, true))
+    }
+
+    /// Nothing is sent, but the request is granted: of such the latest one's `next_link` counts.
+    fn leave_unsent(&self, tx: &mut Tx<'_>, sid: String) -> Result<(String, bool), StoreError> {
+        sessions::set_next_link(tx, &sid, self.next_link.as_deref())?;
+        Ok((sid, false))
     }
 
     fn open(&self, tx: &mut Tx<'_>) -> Result<String, StoreError> {

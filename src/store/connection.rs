@@ -67,6 +67,11 @@ impl Tx<'_> {
         self.advisory_lock("SELECT pg_advisory_xact_lock(7305808869229537380)")
     }
 
+    /// Keeps every other holder of the same `key` out until the transaction ends.
+    pub(super) fn lock(&mut self, key: i64) -> Result<(), StoreError> {
+        self.advisory_lock(&format!("SELECT pg_advisory_xact_lock({key})"))
+    }
+
     #[cfg(feature = "postgres")]
     fn advisory_lock(&mut self, statement: &str) -> Result<(), StoreError> {
         if let AnyConnection::Postgres(conn) = &mut *self.0 {

@@ -137,6 +137,13 @@ fn find(tx: &mut Tx<'_>, sid: &str) -> Result<Option<Session>, StoreError> {
     Ok(row.and_then(Row::session))
 }
 
+/// Keeps other requests with the same client secret out until the transaction ends: two that
+/// find no session would open one each.
+pub fn lock_secret(tx: &mut Tx<'_>, client_secret_hash: &SecretHash) -> Result<(), StoreError> {
+    let key = client_secret_hash.first_chunk().copied().unwrap_or_default();
+    tx.lock(i64::from_be_bytes(key))
+}
+
 /// The newest session of `threepid` that was opened with this client secret.
 pub fn newest_of(
     tx: &mut Tx<'_>,
@@ -197,13 +204,16 @@ pub fn set_next_link(
 }
 
 /// Adds a token that validates `sid`; of the earlier ones the newest `keep - 1` stay good, since
-/// mails overtake each other.
+/// mails overtake each other. The new one is good even if the clock was put back.
 pub fn add_token(
     tx: &mut Tx<'_>,
     sid: &str,
     token_hash: &SecretHash,
     (now_ms, keep): (i64, usize),
 ) -> Result<(), StoreError> {
+    for old in tokens_of(tx, sid)?.into_iter().skip(keep.saturating_sub(1)) {
+        diesel::delete(session_tokens::table.find((sid, old))).execute(&mut *tx.0)?;
+    }
     diesel::insert_into(session_tokens::table)
         .values((
             session_tokens::sid.eq(sid),
@@ -211,9 +221,6 @@ pub fn add_token(
             session_tokens::created_at.eq(now_ms),
         ))
         .execute(&mut *tx.0)?;
-    for old in tokens_of(tx, sid)?.into_iter().skip(keep) {
-        diesel::delete(session_tokens::table.find((sid, old))).execute(&mut *tx.0)?;
-    }
     Ok(())
 }
 
