@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     database::TestDatabase,
-    smtp::{Behaviour, SmtpServer},
+    smtp::{Behaviour, SmtpServer, Tls},
 };
 
 /// The signing key of the specification's test vectors, under the version `1`.
@@ -76,15 +76,16 @@ impl TestApp {
 
     async fn launch(toml: &str, behaviour: Behaviour, base: Base) -> Self {
         let Base { database, clock, keys } = base;
-        let smtp = SmtpServer::start(behaviour).await;
+        let smtp = SmtpServer::start(behaviour.clone()).await;
+        let mail = mail_settings(&smtp, &behaviour, &database);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let toml = format!(
             "server.name = 'id.example.org'\nserver.base_url = '{base}'\n\
              database.url = '{}'\ndatabase.max_connections = 4\n\
              email.from = 'Example <noreply@example.org>'\n\
-             email.smtp = {{ host = '127.0.0.1', port = {}, timeout = '2s' }}\n{toml}",
-            database.url, smtp.port
+             email.smtp = {{ {mail} }}\n{toml}",
+            database.url
         );
         let config = Config::from_toml(&toml).unwrap_or_else(|faults| panic!("{faults}"));
         let app = Data::new(open(config, &keys, clock.clone()).await);
@@ -121,7 +122,13 @@ impl TestApp {
         let link = text.split_whitespace().find(|word| word.starts_with("http")).unwrap();
         let query: url::Url = link.parse().unwrap();
         let token = query.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
-        Mail { link: link.to_owned(), token, text }
+        let html = parsed.body_html(0).unwrap().into_owned();
+        Mail { link: link.to_owned(), token, text, html }
+    }
+
+    /// Opens a mailed link as a browser does that follows no redirects.
+    pub(crate) async fn open(&self, link: &str) -> Answer {
+        answer(self.client.get(link)).await
     }
 
     /// How many mails were sent.
@@ -160,6 +167,21 @@ impl Base {
     }
 }
 
+/// What `email.smtp` says to reach `server`, which behaves as asked.
+fn mail_settings(server: &SmtpServer, behaviour: &Behaviour, database: &TestDatabase) -> String {
+    let mut settings = vec![format!("host = '127.0.0.1', port = {}, timeout = '2s'", server.port)];
+    if behaviour.tls != Tls::None {
+        let ca_file = database.folder.path().join("mail-ca.pem");
+        std::fs::write(&ca_file, &server.ca).unwrap();
+        let security = if behaviour.tls == Tls::Starttls { "starttls" } else { "tls" };
+        settings.push(format!("security = '{security}', ca_file = '{}'", ca_file.display()));
+    }
+    if let Some((_, username, password)) = behaviour.login {
+        settings.push(format!("username = '{username}', password = '{password}'"));
+    }
+    settings.join(", ")
+}
+
 async fn open(config: Config, keys: &str, clock: SharedClock) -> App {
     let store = Store::open(&config.database).unwrap();
     service::lookup::make_first_pepper(&store, &clock).await.unwrap();
@@ -194,6 +216,7 @@ pub(crate) struct Mail {
     pub(crate) link: String,
     pub(crate) token: String,
     pub(crate) text: String,
+    pub(crate) html: String,
 }
 
 /// Somebody who makes requests.
@@ -263,7 +286,7 @@ impl Caller<'_> {
         let opened = self.request_token(email, &client_secret, 1).await.ok();
         let sid = opened["sid"].as_str().unwrap().to_owned();
         let link = self.app.last_mail_to(canonical).link;
-        let page = answer(self.app.client.get(link)).await;
+        let page = self.app.open(&link).await;
         assert_eq!(page.status, 200, "{}", page.body);
         Session { sid, client_secret }
     }

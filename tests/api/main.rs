@@ -15,6 +15,7 @@ mod limit;
 mod lookup;
 mod pepper;
 mod public;
+mod session;
 mod terms;
 
 #[path = "../support/database.rs"]
@@ -26,5 +27,4 @@ mod dns;
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod homeserver;
 #[path = "../support/smtp.rs"]
-#[expect(dead_code, reason = "this binary needs only a part")]
 mod smtp;
