@@ -196,8 +196,7 @@ async fn a_session_takes_so_many_tokens() {
         json!({ "sid": opened["sid"], "client_secret": "192.0.2.1", "token": "wrong" })
     };
     let (first, second) = (opened("a@example.org").await, opened("b@example.org").await);
-    let submit =
-        async |body: &Value| alice.post("/validate/email/submitToken", body.clone()).await;
+    let submit = async |body: &Value| alice.post("/validate/email/submitToken", body.clone()).await;
     for _ in 0..2 {
         submit(&first).await.refused(400, "M_TOKEN_INCORRECT");
     }

@@ -18,6 +18,7 @@ mod public;
 mod terms;
 
 #[path = "../support/database.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
 mod database;
 #[path = "../support/dns.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]

@@ -226,7 +226,8 @@ async fn accepting_takes_a_token_and_a_list_of_urls() {
 async fn a_user_who_accepts_many_times_at_the_same_moment_is_let_in() {
     let policy = |number| {
         let url = format!("https://example.org/{number}");
-        let text = format!("[terms.p{number}]\nversion = '1'\nen = {{ name = 'P', url = '{url}' }}\n");
+        let text =
+            format!("[terms.p{number}]\nversion = '1'\nen = {{ name = 'P', url = '{url}' }}\n");
         (url, text)
     };
     let (urls, texts): (Vec<String>, Vec<String>) = (0..10).map(policy).unzip();
