@@ -247,6 +247,61 @@ async fn an_account_looks_up_so_many_addresses() {
 }
 
 #[tokio::test]
+async fn a_client_looks_up_so_many_addresses_by_whichever_account() {
+    let app = TestApp::with(
+        "lookup.max_addresses = 5\nlimits.lookup_addresses_per_account = '5 per 1h'\n\
+         limits.lookup_addresses_per_client = '8 per 80s'",
+    )
+    .await;
+    let (alice, bob) =
+        (app.account("@alice:hs.example").await, app.account("@bob:hs.example").await);
+    let pepper = alice.get("/hash_details").await.ok()["lookup_pepper"].clone();
+    let lookup = async |caller: &Caller<'_>, count: usize, from: &str| {
+        let body =
+            json!({ "algorithm": "sha256", "pepper": pepper, "addresses": vec!["x"; count] });
+        let request = caller.request("POST", "/lookup").header("x-forwarded-for", from);
+        answer(request.json(&body)).await
+    };
+    lookup(&alice, 5, "192.0.2.1").await.ok();
+    // Over her own limit she takes nothing from those behind the same address.
+    for _ in 0..5 {
+        assert!(is_limited(&lookup(&alice, 1, "192.0.2.1").await));
+    }
+    lookup(&bob, 3, "192.0.2.1").await.ok();
+    assert_eq!(retry_after_ms(&lookup(&bob, 1, "192.0.2.1").await), 10_000);
+    lookup(&bob, 1, "192.0.2.2").await.ok();
+    app.clock.advance(Duration::from_secs(10));
+    let carol = app.account("@carol:hs.example").await;
+    lookup(&carol, 1, "192.0.2.1").await.ok();
+    assert!(is_limited(&lookup(&carol, 1, "192.0.2.1").await));
+}
+
+#[tokio::test]
+async fn who_is_over_the_limit_takes_nothing_from_others() {
+    let app = TestApp::with(
+        "limits.request_token_per_account = '1 per 1h'\n\
+         limits.request_token_per_client = '2 per 1h'\n\
+         limits.request_token_per_address = '2 per 1h'",
+    )
+    .await;
+    let (mallory, alice) =
+        (app.account("@mallory:hs.example").await, app.account("@alice:hs.example").await);
+    let victim = "alice@example.org";
+    request_token(&mallory, victim, "192.0.2.1").await.ok();
+    for _ in 0..5 {
+        assert!(is_limited(&request_token(&mallory, victim, "192.0.2.1").await));
+    }
+    // One is left behind the same address, and one for the victim.
+    request_token(&alice, victim, "192.0.2.1").await.ok();
+    let bob = app.account("@bob:hs.example").await;
+    for _ in 0..5 {
+        assert!(is_limited(&request_token(&bob, "bob@example.org", "192.0.2.1").await));
+    }
+    let carol = app.account("@carol:hs.example").await;
+    request_token(&carol, "bob@example.org", "192.0.2.2").await.ok();
+}
+
+#[tokio::test]
 async fn limits_outlive_the_rounds_of_the_background() {
     let app = TestApp::with("limits.register_per_client = '1 per 1h'").await;
     assert!(!is_limited(&register(&app, &[]).await));
@@ -262,7 +317,8 @@ async fn limits_outlive_the_rounds_of_the_background() {
 async fn limits_can_be_switched_off() {
     let tight = "register_per_client = '1 per 1h'\nrequest_token_per_client = '1 per 1h'\n\
                  request_token_per_account = '1 per 1h'\nrequest_token_per_address = '1 per 1h'\n\
-                 submit_token_per_session = '1 per 1h'\nlookup_addresses_per_account = '1 per 1h'";
+                 submit_token_per_session = '1 per 1h'\nlookup_addresses_per_account = '1 per 1h'\n\
+                 lookup_addresses_per_client = '1 per 1h'";
     let app = TestApp::with(&format!("[limits]\nenabled = false\n{tight}")).await;
     let alice = app.account("@alice:hs.example").await;
     let pepper = alice.get("/hash_details").await.ok()["lookup_pepper"].clone();
