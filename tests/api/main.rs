@@ -9,6 +9,7 @@
 
 mod account;
 mod association;
+mod body;
 mod edge;
 mod harness;
 mod limit;
