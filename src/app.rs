@@ -83,6 +83,8 @@ pub struct Limits {
     pub submit_token_per_session: Option<RateLimit>,
     /// Addresses looked up by one account.
     pub lookup_addresses_per_account: Option<RateLimit>,
+    /// Addresses looked up from one client address.
+    pub lookup_addresses_per_client: Option<RateLimit>,
 }
 
 impl Limits {
@@ -99,6 +101,7 @@ impl Limits {
             request_token_per_address: limit(limits.request_token_per_address),
             submit_token_per_session: limit(limits.submit_token_per_session),
             lookup_addresses_per_account: limit(limits.lookup_addresses_per_account),
+            lookup_addresses_per_client: limit(limits.lookup_addresses_per_client),
         }
     }
 
@@ -111,6 +114,7 @@ impl Limits {
             &self.request_token_per_address,
             &self.submit_token_per_session,
             &self.lookup_addresses_per_account,
+            &self.lookup_addresses_per_client,
         ]
         .into_iter()
         .flatten()

@@ -322,6 +322,8 @@ pub struct Limits {
     pub submit_token_per_session: Rate,
     /// Addresses looked up by one account.
     pub lookup_addresses_per_account: Rate,
+    /// Addresses looked up from one client address.
+    pub lookup_addresses_per_client: Rate,
 }
 
 /// `count` at once, and then as many again, spread evenly, in each `per`.

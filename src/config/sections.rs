@@ -329,13 +329,15 @@ fn limits(s: &mut Section<'_, '_>) -> Limits {
     let rate = |number, per| Rate { count: count(number), per };
     Limits {
         enabled: s.get("enabled", true),
-        register_per_client: s.get("register_per_client", rate(300, minutes(10))),
+        register_per_client: s.get("register_per_client", rate(300, hours(1))),
         request_token_per_client: s.get("request_token_per_client", rate(100, hours(1))),
         request_token_per_account: s.get("request_token_per_account", rate(10, hours(1))),
-        request_token_per_address: s.get("request_token_per_address", rate(5, hours(1))),
+        request_token_per_address: s.get("request_token_per_address", rate(10, hours(24))),
         submit_token_per_session: s.get("submit_token_per_session", rate(20, minutes(10))),
         lookup_addresses_per_account: s
             .get("lookup_addresses_per_account", rate(100_000, hours(24))),
+        lookup_addresses_per_client: s
+            .get("lookup_addresses_per_client", rate(1_000_000, hours(24))),
     }
 }
 

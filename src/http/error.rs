@@ -159,7 +159,7 @@ impl ApiError {
             body.insert("lookup_pepper".to_owned(), Value::from(lookup_pepper.as_str()));
         }
         if let Some(wait) = self.retry_after() {
-            let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            let millis = rounded_up(wait, Duration::from_millis(1));
             body.insert("retry_after_ms".to_owned(), Value::from(millis));
         }
         body
@@ -183,6 +183,11 @@ impl ApiError {
     }
 }
 
+/// How many `unit`s to wait: rounded up, so that whoever waits for so many has waited long enough.
+fn rounded_up(wait: Duration, unit: Duration) -> u64 {
+    u64::try_from(wait.as_nanos().div_ceil(unit.as_nanos())).unwrap_or(u64::MAX)
+}
+
 /// An error with all that caused it, in a line; libpq's messages have several.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -204,8 +209,8 @@ impl ResponseError for ApiError {
         self.log();
         let mut response = HttpResponse::build(self.status_code());
         if let Some(wait) = self.retry_after() {
-            // Rounded up: who waits for so many seconds has waited long enough.
-            response.insert_header((RETRY_AFTER, wait.as_millis().div_ceil(1000).to_string()));
+            let seconds = rounded_up(wait, Duration::from_secs(1));
+            response.insert_header((RETRY_AFTER, seconds.to_string()));
         }
         if let Self::MethodNotAllowed(allowed) = self {
             response.insert_header((ALLOW, *allowed));

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::ApiError,
-    extract::{Body, Caller, LOOKUP_BODY_LIMIT},
+    extract::{Body, Caller, ClientAddress, LOOKUP_BODY_LIMIT},
 };
-use crate::{app::App, config::Algorithm, service};
+use crate::{app::App, config::Algorithm, matrix::id::UserId, rate_limit::Exceeded, service};
 
 /// What to hash with.
 #[derive(Serialize)]
@@ -50,6 +50,7 @@ pub(super) struct Mappings {
 pub(super) async fn lookup(
     app: Data<App>,
     caller: Caller,
+    client: ClientAddress,
     body: Body<LOOKUP_BODY_LIMIT>,
 ) -> Result<Json<Mappings>, ApiError> {
     let bytes = body.bytes()?;
@@ -62,11 +63,22 @@ pub(super) async fn lookup(
     if addresses.len() > max {
         return Err(ApiError::TooManyAddresses(max));
     }
-    if let Some(limit) = &app.limits.lookup_addresses_per_account {
-        limit.take(&caller.mxid, u32::try_from(addresses.len()).unwrap_or(u32::MAX))?;
-    }
+    limit_addresses(&app, &caller.mxid, client, addresses.len())?;
     let mappings = service::lookup::lookup(&app, algorithm, pepper.into_owned(), addresses).await?;
     Ok(Json(Mappings { mappings }))
+}
+
+/// An account that is over its own limit takes nothing from others behind the same address.
+fn limit_addresses(
+    app: &App,
+    mxid: &UserId,
+    client: ClientAddress,
+    count: usize,
+) -> Result<(), Exceeded> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let limits = &app.limits;
+    limits.lookup_addresses_per_account.as_ref().map_or(Ok(()), |l| l.take(mxid, count))?;
+    limits.lookup_addresses_per_client.as_ref().map_or(Ok(()), |l| l.take(client.source(), count))
 }
 
 fn parse(bytes: &[u8]) -> Result<LookupRequest<'_>, ApiError> {

@@ -59,6 +59,8 @@ fn parse_next_link(text: &str) -> Result<Url, ApiError> {
     url.ok_or_else(|| ApiError::InvalidParam("next_link must be an http or https URL".to_owned()))
 }
 
+/// Whoever is over their own limit takes nothing from others behind the same address, and nobody
+/// who is refused from the one whose address is asked for.
 fn limit_messages(
     app: &App,
     mxid: &UserId,
@@ -66,8 +68,8 @@ fn limit_messages(
     threepid: &ThreePid,
 ) -> Result<(), Exceeded> {
     let limits = &app.limits;
-    limits.request_token_per_client.as_ref().map_or(Ok(()), |l| l.take(client.source(), 1))?;
     limits.request_token_per_account.as_ref().map_or(Ok(()), |l| l.take(mxid, 1))?;
+    limits.request_token_per_client.as_ref().map_or(Ok(()), |l| l.take(client.source(), 1))?;
     limits.request_token_per_address.as_ref().map_or(Ok(()), |l| l.take(threepid, 1))
 }
 

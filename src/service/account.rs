@@ -97,15 +97,18 @@ fn owes_terms(policies: &BTreeMap<String, Policy>, accepted: &HashSet<String>) -
 /// # Errors
 /// When the database fails.
 pub async fn accept_terms(app: &App, mxid: UserId, urls: &[String]) -> Result<(), StoreError> {
-    let current: HashSet<&str> = app
+    let named: HashSet<&str> = urls.iter().map(String::as_str).collect();
+    // In the order of the policies, whatever the client's: two requests that store the same rows
+    // in different orders would wait for each other.
+    let urls: Vec<String> = app
         .config
         .terms
         .values()
         .flat_map(|policy| policy.texts.values())
         .map(|text| text.url.as_str())
+        .filter(|url| named.contains(url))
+        .map(str::to_owned)
         .collect();
-    let urls: Vec<String> =
-        urls.iter().filter(|url| current.contains(url.as_str())).cloned().collect();
     let now_ms = app.clock.now_ms();
     app.store.write(move |tx| accounts::accept_terms(tx, &mxid, &urls, now_ms)).await
 }

@@ -9,6 +9,7 @@
 
 mod account;
 mod association;
+mod body;
 mod edge;
 mod harness;
 mod limit;
@@ -19,6 +20,7 @@ mod session;
 mod terms;
 
 #[path = "../support/database.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
 mod database;
 #[path = "../support/dns.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]

@@ -223,12 +223,22 @@ async fn accepting_takes_a_token_and_a_list_of_urls() {
 }
 
 #[tokio::test]
-async fn a_user_who_accepts_twice_at_the_same_moment_is_let_in() {
-    let app = TestApp::with(TERMS).await;
+async fn a_user_who_accepts_many_times_at_the_same_moment_is_let_in() {
+    let policy = |number| {
+        let url = format!("https://example.org/{number}");
+        let text =
+            format!("[terms.p{number}]\nversion = '1'\nen = {{ name = 'P', url = '{url}' }}\n");
+        (url, text)
+    };
+    let (urls, texts): (Vec<String>, Vec<String>) = (0..10).map(policy).unzip();
+    let app = TestApp::with(&texts.concat()).await;
     let alice = app.account("@alice:hs.example").await;
-    let (one, other) =
-        tokio::join!(accept(&alice, &[PRIVACY, CONDUCT]), accept(&alice, &[CONDUCT, PRIVACY]));
-    (one.ok(), other.ok());
+    let forward: Vec<&str> = urls.iter().map(String::as_str).collect();
+    let backward: Vec<&str> = forward.iter().rev().copied().collect();
+    let accepting = (0..10).map(|n| accept(&alice, if n % 2 == 0 { &forward } else { &backward }));
+    for answer in futures_util::future::join_all(accepting).await {
+        answer.ok();
+    }
     assert!(!is_gated(&alice).await);
 }
 
