@@ -59,8 +59,7 @@ async fn an_association_verifies_with_the_key_that_the_server_publishes() {
     let bound = alice.bound(ADDRESS, ALICE).await;
     let signatures = bound["signatures"].as_object().unwrap();
     assert_eq!(signatures.keys().collect::<Vec<_>>(), ["id.example.org"]);
-    let key_ids: Vec<&String> =
-        signatures["id.example.org"].as_object().unwrap().keys().collect();
+    let key_ids: Vec<&String> = signatures["id.example.org"].as_object().unwrap().keys().collect();
     assert_eq!(key_ids, ["ed25519:1"]);
     let published = app.stranger().get(&format!("/pubkey/{}", key_ids[0])).await.ok();
     let key = published["public_key"].as_str().unwrap();
@@ -86,10 +85,8 @@ async fn binding_needs_a_session_that_was_validated_with_its_secret() {
     let alice = app.account(ALICE).await;
     let good = alice.validated(ADDRESS, ADDRESS).await;
     let opened = alice.request_token("other@example.org", "s", 1).await.ok();
-    let unvalidated = Session {
-        sid: opened["sid"].as_str().unwrap().to_owned(),
-        client_secret: "s".to_owned(),
-    };
+    let unvalidated =
+        Session { sid: opened["sid"].as_str().unwrap().to_owned(), client_secret: "s".to_owned() };
     bind(&alice, &unvalidated, ALICE).await.refused(400, "M_SESSION_NOT_VALIDATED");
     // An unknown id and a wrong secret can't be told apart.
     let unknown = Session { sid: "unknown".to_owned(), client_secret: good.client_secret.clone() };
