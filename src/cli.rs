@@ -27,7 +27,7 @@ use crate::{config::Config, store::Store};
                   `[server]`.\n\nExit codes: 0 done; 1 failed; 2 wrong usage or configuration."
 )]
 struct Cli {
-    /// The configuration, a TOML file; without one all defaults hold
+    /// The configuration, a TOML file
     #[arg(
         long,
         global = true,

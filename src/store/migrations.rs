@@ -18,12 +18,18 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// When a migration fails or the schema holds one that this program doesn't know.
 pub(super) fn run(conn: &mut AnyConnection) -> Result<(), StoreError> {
     match conn {
-        AnyConnection::Sqlite(conn) => forward::<Sqlite>(conn, SQLITE),
+        // The write lock from the beginning: of several programs that start at once one migrates,
+        // the others wait and find it done.
+        AnyConnection::Sqlite(conn) => {
+            conn.immediate_transaction(|conn| forward::<Sqlite>(conn, SQLITE))
+        }
         #[cfg(feature = "postgres")]
         AnyConnection::Postgres(conn) => {
-            // Several nodes may start at once: one migrates, the others wait and find it done.
-            // A session that ends loses its lock, so a crash leaves none behind.
-            conn.batch_execute("SELECT pg_advisory_lock(7305808869229537379)")?;
+            // The same by a lock that is nobody else's; a session that ends loses it, so a crash
+            // leaves none behind. However long it takes: a large table is changed slowly.
+            conn.batch_execute(
+                "SET statement_timeout = 0; SELECT pg_advisory_lock(7305808869229537379)",
+            )?;
             let done = forward::<Pg>(conn, POSTGRES);
             conn.batch_execute("SELECT pg_advisory_unlock(7305808869229537379)")?;
             done

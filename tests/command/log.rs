@@ -1,0 +1,39 @@
+//! What the log keeps to itself.
+
+use crate::process::{Home, Person, SECRET};
+
+#[tokio::test]
+async fn over_a_whole_flow_the_log_names_neither_addresses_nor_secrets() {
+    for format in ["text", "json"] {
+        let home = Home::with(&format!("log.format = '{format}'"));
+        let mut server = home.serve().await;
+        let person = Person::of(&home, &server);
+        let email = ["someone@private.example".to_owned()];
+        let bodies = person.validated(&home, &email).await;
+        person.bind(&bodies[0]).await.ok();
+        assert_eq!(person.find(&email).await, email);
+        // What is refused, and what nobody knows, is logged no louder.
+        person.get("/_matrix/nowhere/someone@private.example?access_token=hush").await;
+        person.request_token("no address of someone@private.example").await;
+        let link = home.links()[&email[0]].clone();
+        let token = link.split("token=").last().unwrap().to_owned();
+        let sid = bodies[0]["sid"].as_str().unwrap().to_owned();
+        person.open(&link.replace(&token, "wrong")).await;
+        server.signal("TERM");
+        server.ended().await;
+
+        let said = format!("{}{}", server.output(), server.log());
+        assert!(said.contains("/_matrix/identity/v2/3pid/bind"), "{said}");
+        for secret in ["private.example", "hush", SECRET, &person.token, &token, &sid] {
+            assert!(!said.contains(secret), "{secret} is in\n{said}");
+        }
+        assert!(!said.contains('\u{1b}'), "colours where no terminal is:\n{said}");
+        assert!(!said.contains("actix"), "{said}");
+        if format == "json" {
+            for line in said.lines() {
+                serde_json::from_str::<serde_json::Value>(line)
+                    .unwrap_or_else(|error| panic!("{error}: {line}"));
+            }
+        }
+    }
+}

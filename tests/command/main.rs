@@ -1,0 +1,21 @@
+//! The command as an operator meets it: the real program, in folders and on databases of its own,
+//! while all goes well and while it doesn't.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that can't set itself up, or doesn't find what it looks for, fails"
+)]
+
+mod commands;
+mod faults;
+mod log;
+mod outage;
+mod process;
+mod readme;
+mod start;
+mod stop;
+
+#[path = "../support/database.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod database;
