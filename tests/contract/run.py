@@ -7,6 +7,7 @@ name server that knows no name, so that nothing leaves this machine. Ends like `
 import json
 import os
 import pathlib
+import random
 import socket
 import subprocess
 import sys
@@ -56,9 +57,15 @@ def serve_no_names(dns: socket.socket) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that no other process is given by chance: those come from above (ip(7))."""
+    while True:
+        port = random.randrange(20000, 30000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def ask(url: str, method: str = "GET") -> tuple[int, dict]:
