@@ -17,6 +17,9 @@ mod pepper;
 mod public;
 mod terms;
 
+#[path = "../support/authority.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod authority;
 #[path = "../support/database.rs"]
 mod database;
 #[path = "../support/dns.rs"]
