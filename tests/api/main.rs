@@ -19,6 +19,9 @@ mod public;
 mod session;
 mod terms;
 
+#[path = "../support/authority.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod authority;
 #[path = "../support/database.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod database;

@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it can't go on")]
 #![expect(clippy::indexing_slicing, reason = "a test stops where it can't go on")]
 
+#[path = "../support/authority.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod authority;
 #[path = "../support/dns.rs"]
 mod dns;
 #[path = "../support/homeserver.rs"]

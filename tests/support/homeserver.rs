@@ -3,17 +3,13 @@
 
 use std::{
     collections::HashMap,
-    io::Write,
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU8, Ordering},
     },
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -22,43 +18,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate authority.
-pub(crate) struct Ca {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    file: tempfile::NamedTempFile,
-}
-
-impl Ca {
-    /// A new one.
-    pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(issuer.pem().as_bytes()).unwrap();
-        Self { issuer, file }
-    }
-
-    /// Its certificate as a PEM file, there as long as the authority is.
-    pub(crate) fn file(&self) -> &Path {
-        self.file.path()
-    }
-
-    /// TLS with a certificate for `names`, which may be IP addresses.
-    pub(crate) fn tls(&self, names: &[&str]) -> ServerConfig {
-        let names: Vec<String> = names.iter().copied().map(str::to_owned).collect();
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(names).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap()
-    }
-}
+pub(crate) use crate::authority::Ca;
 
 /// The fake homeserver; it stops when it is dropped.
 pub(crate) struct FakeHomeserver {

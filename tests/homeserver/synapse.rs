@@ -1,0 +1,122 @@
+//! A Synapse, as an operator would set it up who has this test's authority for certificates.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::{
+    authority::Ca,
+    environment,
+    process::{Process, free_port},
+};
+
+/// Its name.
+pub(crate) const NAME: &str = "hs.test";
+
+/// Which signing key it has is of no account.
+const SIGNING_KEY: &str = "ed25519 a_test YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA0\n";
+
+/// The homeserver and its data.
+pub(crate) struct Synapse {
+    pub(crate) port: u16,
+    folder: PathBuf,
+    authorities: PathBuf,
+    http: reqwest::Client,
+    process: Mutex<Process>,
+}
+
+impl Synapse {
+    /// Starts one whose files are in `folder`.
+    pub(crate) async fn start(ca: &Ca, folder: PathBuf, http: &reqwest::Client) -> Self {
+        fs::create_dir(&folder).unwrap();
+        let port = free_port();
+        let (certificate, key) = ca.pem(&[NAME, "localhost"]);
+        fs::write(folder.join("certificate.pem"), certificate).unwrap();
+        fs::write(folder.join("key.pem"), key).unwrap();
+        fs::write(folder.join("signing.key"), SIGNING_KEY).unwrap();
+        // JSON is YAML.
+        fs::write(folder.join("homeserver.yaml"), config(&folder, port).to_string()).unwrap();
+        let authorities = ca.file().to_owned();
+        let process = Mutex::new(run(&folder, &authorities));
+        let synapse = Self { port, folder, authorities, http: http.clone(), process };
+        synapse.answers().await;
+        synapse
+    }
+
+    /// What clients know it by.
+    pub(crate) fn base_url(&self) -> String {
+        format!("https://localhost:{}", self.port)
+    }
+
+    /// Takes it away.
+    pub(crate) async fn kill(&self) {
+        self.process.lock().await.kill();
+    }
+
+    /// Lets it come back.
+    pub(crate) async fn start_again(&self) {
+        *self.process.lock().await = run(&self.folder, &self.authorities);
+        self.answers().await;
+    }
+
+    async fn answers(&self) {
+        let url = format!("{}/_matrix/client/versions", self.base_url());
+        self.process.lock().await.until(async || self.http.get(&url).send().await.is_ok()).await;
+    }
+}
+
+fn run(folder: &Path, authorities: &Path) -> Process {
+    let python = environment("bin/python");
+    let config = folder.join("homeserver.yaml");
+    let arguments = ["-m", "synapse.app.homeserver", "-c"].map(OsStr::new);
+    Process::start(
+        "Synapse",
+        python.as_os_str(),
+        &[&arguments[..], &[config.as_os_str()]].concat(),
+        // For what it asks identity servers, it trusts whom OpenSSL trusts.
+        &[("SSL_CERT_FILE", authorities.as_os_str())],
+        folder.join("log"),
+    )
+}
+
+fn config(folder: &Path, port: u16) -> serde_json::Value {
+    let often = json!({ "per_second": 1000, "burst_count": 1000 });
+    json!({
+        "server_name": NAME,
+        "listeners": [{
+            "port": port,
+            "bind_addresses": ["127.0.0.1"],
+            "type": "http",
+            "tls": true,
+            "resources": [{ "names": ["client", "federation"] }],
+        }],
+        "tls_certificate_path": folder.join("certificate.pem"),
+        "tls_private_key_path": folder.join("key.pem"),
+        "signing_key_path": folder.join("signing.key"),
+        "database": { "name": "sqlite3", "args": { "database": folder.join("homeserver.db") } },
+        "media_store_path": folder.join("media"),
+        "pid_file": folder.join("pid"),
+        "macaroon_secret_key": "a secret",
+        "form_secret": "another secret",
+        "report_stats": false,
+        "trusted_key_servers": [],
+        "enable_registration": true,
+        "enable_registration_without_verification": true,
+        // Loopback is refused otherwise, for a homeserver should not be led into its own network.
+        "ip_range_whitelist": ["127.0.0.0/8", "::1/128"],
+        // Else an answer to the first /sync is repeated for two minutes.
+        "caches": { "sync_response_cache_duration": 0 },
+        "bcrypt_rounds": 4,
+        "rc_registration": often,
+        "rc_message": often,
+        "rc_login": { "address": often, "account": often, "failed_attempts": often },
+        "rc_joins": { "local": often, "remote": often },
+        "rc_invites": { "per_room": often, "per_user": often, "per_issuer": often },
+        "rc_third_party_invite": often,
+    })
+}
