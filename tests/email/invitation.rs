@@ -263,9 +263,7 @@ fn looks_like_a_link(text: &str) -> bool {
         word.contains("://")
             || word.contains("www.")
             || signs.windows(3).any(|three| {
-                ['.', '@', '。'].contains(&three[1])
-                    && three[0].is_alphanumeric()
-                    && three[2].is_alphanumeric()
+                matches!(three, [a, '.' | '@' | '。', b] if a.is_alphanumeric() && b.is_alphanumeric())
             })
     })
 }
