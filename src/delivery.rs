@@ -30,6 +30,33 @@ pub struct ValidationMessage<'a> {
     pub lifetime: Duration,
 }
 
+/// Who is invited to what, as the inviter's homeserver told it: the names are strangers' words, of
+/// any length and with anything in them.
+#[derive(Clone, Copy)]
+pub struct Invitation<'a> {
+    /// What the invitation is to.
+    pub kind: InvitationKind,
+    /// The user id of the inviter.
+    pub inviter: &'a str,
+    /// The display name of the inviter.
+    pub inviter_name: Option<&'a str>,
+    /// The name of the room or space, or else its alias; a direct chat's is not shown.
+    pub room_name: Option<&'a str>,
+    /// The link, http or https, that opens the web client; it holds the secrets of the invitation.
+    pub link: &'a str,
+}
+
+/// What somebody is invited to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvitationKind {
+    /// A room.
+    Room,
+    /// A space: a room that groups others.
+    Space,
+    /// A chat of two.
+    Direct,
+}
+
 /// The ways of a mail.
 #[derive(Debug)]
 enum Transport {
@@ -202,10 +229,33 @@ impl Delivery {
         to: &ThreePid,
         message: &ValidationMessage<'_>,
     ) -> Result<(), DeliveryError> {
-        if to.medium() != Medium::Email {
-            return Err(Fault::Medium(to.medium()).into());
+        let letter = self.writer_to(to)?.validation(to, message)?;
+        self.send(to, letter).await
+    }
+
+    /// Sends the mail that tells the owner of an address of an invitation. Returns once the
+    /// transport has taken the mail.
+    ///
+    /// # Errors
+    /// When the transport has not taken it, or did not say so in time.
+    pub async fn send_invitation(
+        &self,
+        to: &ThreePid,
+        invitation: &Invitation<'_>,
+    ) -> Result<(), DeliveryError> {
+        let letter = self.writer_to(to)?.invitation(to, invitation)?;
+        self.send(to, letter).await
+    }
+
+    /// Who writes to such a 3PID.
+    fn writer_to(&self, to: &ThreePid) -> Result<&email::Writer, Fault> {
+        match to.medium() {
+            Medium::Email => Ok(&self.writer),
+            medium @ Medium::Msisdn => Err(Fault::Medium(medium)),
         }
-        let letter = self.writer.validation(to, message)?;
+    }
+
+    async fn send(&self, to: &ThreePid, letter: email::Letter) -> Result<(), DeliveryError> {
         match &self.transport {
             Transport::Smtp(smtp) => smtp.send(&letter.envelope, &letter.raw).await?,
             Transport::Sendmail(command) => {

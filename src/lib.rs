@@ -6,6 +6,7 @@
 // Floor 0: values and pure rules.
 pub mod clock;
 pub mod secret;
+pub mod text;
 /// The words of the Matrix specification as types: ids, canonical JSON, signatures, 3PIDs.
 pub mod matrix {
     pub mod id;

@@ -1,11 +1,10 @@
-//! What the mails say, and their form.
+//! The mails, and their form.
 
 use std::{
     fmt,
     time::{Duration, UNIX_EPOCH},
 };
 
-use askama::Template;
 use lettre::{
     Address, Message,
     address::Envelope,
@@ -15,12 +14,15 @@ use lettre::{
     },
 };
 
-use super::{Fault, ValidationMessage};
+use super::{Fault, Invitation, ValidationMessage};
 use crate::{
     clock::SharedClock,
     matrix::{id::ServerName, threepid::ThreePid},
     secret,
 };
+
+mod invitation;
+mod validation;
 
 /// The last second of the year 9999, since the epoch: no later date can be written into a mail.
 const LAST_DATE: u64 = 253_402_300_799;
@@ -48,29 +50,11 @@ pub(super) struct Letter {
     pub(super) text: String,
 }
 
-#[derive(Template)]
-#[template(path = "mail/validation.subject.txt")]
-struct Subject<'a> {
-    server: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "mail/validation.txt")]
-struct Text<'a> {
-    server: &'a str,
-    link: &'a str,
-    token: &'a str,
-    lifetime: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "mail/validation.html")]
-struct Html<'a> {
-    subject: &'a str,
-    server: &'a str,
-    link: &'a str,
-    token: &'a str,
-    lifetime: &'a str,
+/// What a mail says.
+struct Words {
+    subject: String,
+    text: String,
+    html: String,
 }
 
 impl Writer {
@@ -88,20 +72,29 @@ impl Writer {
         to: &ThreePid,
         message: &ValidationMessage<'_>,
     ) -> Result<Letter, Fault> {
-        let ValidationMessage { link, token, .. } = *message;
-        let server = self.server.as_str();
-        let lifetime = &in_words(message.lifetime);
-        let subject = render(&Subject { server })?;
-        let text = render(&Text { server, link, token, lifetime })?;
-        let html = render(&Html { subject: &subject, server, link, token, lifetime })?;
+        self.letter(to, validation::words(self.server.as_str(), message).map_err(unwritable)?)
+    }
+
+    /// The mail that tells somebody of an invitation.
+    pub(super) fn invitation(
+        &self,
+        to: &ThreePid,
+        invitation: &Invitation<'_>,
+    ) -> Result<Letter, Fault> {
+        self.letter(to, invitation::words(invitation).map_err(unwritable)?)
+    }
+
+    fn letter(&self, to: &ThreePid, words: Words) -> Result<Letter, Fault> {
+        let Words { subject, text, html } = words;
         let for_eyes = format!("{subject}\n\n{text}");
         let plain = SinglePart::builder().header(ContentType::TEXT_PLAIN).body(readable(text));
         let body = MultiPart::alternative().singlepart(plain).singlepart(SinglePart::html(html));
-        let (envelope, raw) = self.letter(to, &subject, body)?;
+        let (envelope, raw) = self.seal(to, &subject, body)?;
         Ok(Letter { envelope, raw, text: for_eyes })
     }
 
-    fn letter(
+    /// Puts the headers on.
+    fn seal(
         &self,
         to: &ThreePid,
         subject: &str,
@@ -152,22 +145,6 @@ fn readable(text: String) -> Body {
     Body::new(text)
 }
 
-fn render(template: &impl Template) -> Result<String, Fault> {
-    template.render().map_err(unwritable)
-}
-
 fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> Fault {
     Fault::Message(Box::new(error))
-}
-
-/// A time as a person says it, rounded down where that changes little: `24 hours`, `90 minutes`.
-fn in_words(time: Duration) -> String {
-    let seconds = time.as_secs();
-    for (unit, name) in [(86_400, "days"), (3_600, "hours"), (60, "minutes")] {
-        let exact = seconds.is_multiple_of(unit);
-        if (exact && seconds >= 2 * unit) || seconds >= 24 * unit {
-            return format!("{} {name}", seconds / unit);
-        }
-    }
-    format!("{seconds} seconds")
 }

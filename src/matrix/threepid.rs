@@ -19,6 +19,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use icu_casemap::CaseMapper;
 use sha2::{Digest, Sha256};
 
+use crate::text;
+
 /// The kind of a 3PID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Medium {
@@ -222,13 +224,7 @@ fn is_forbidden(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
         || matches!(c, '"' | '(' | ')' | ',' | ':' | ';' | '<' | '>' | '@' | '[' | '\\' | ']')
-        // Invisible: soft hyphen, Arabic letter mark, Hangul fillers, Mongolian and variation
-        // selectors, zero widths and bidirectional controls, byte order mark, tags.
-        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}'
-            | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffd}'
-            | '\u{e0000}'..='\u{e0fff}')
+        || text::is_invisible(c)
 }
 
 /// Redacted, so that an address can't reach a log by accident.

@@ -11,6 +11,7 @@ use bindery::{
 };
 
 mod dialogue;
+mod invitation;
 mod local;
 mod message;
 #[path = "../support/smtp.rs"]

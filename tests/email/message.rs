@@ -20,16 +20,22 @@ async fn mailed(from: &str, to: &str, link: &str) -> Mail {
     server.seen().mails.remove(0)
 }
 
-fn text(raw: &[u8]) -> String {
+pub(crate) fn text(raw: &[u8]) -> String {
     String::from_utf8(raw.to_vec()).unwrap()
 }
 
 /// What a person reads of an HTML page, tags and space between words aside.
-fn words_of(html: &str) -> String {
+pub(crate) fn words_of(html: &str) -> String {
     let body = html.split_once("<body").unwrap().1;
     let texts = body.split('<').filter_map(|piece| Some(piece.split_once('>')?.1));
-    let text = texts.collect::<Vec<_>>().join(" ").replace("&#38;", "&");
+    let text = unescaped(&texts.collect::<Vec<_>>().join(" "));
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// HTML's words for characters, read.
+pub(crate) fn unescaped(html: &str) -> String {
+    let signs = [("&#60;", "<"), ("&#62;", ">"), ("&#34;", "\""), ("&#39;", "'"), ("&#38;", "&")];
+    signs.iter().fold(html.to_owned(), |text, (word, sign)| text.replace(word, sign))
 }
 
 #[tokio::test]
