@@ -17,18 +17,20 @@ async fn over_a_whole_flow_the_log_names_neither_addresses_nor_secrets() {
         person.request_token("no address of someone@private.example").await;
         let link = home.links()[&email[0]].clone();
         let token = link.split("token=").last().unwrap().to_owned();
-        let sid = bodies[0]["sid"].as_str().unwrap().to_owned();
+        let session = bodies[0]["sid"].as_str().unwrap().to_owned();
         person.open(&link.replace(&token, "wrong")).await;
+        person.get("/health/ready").await.ok();
         server.signal("TERM");
         server.ended().await;
 
         let said = format!("{}{}", server.output(), server.log());
         assert!(said.contains("/_matrix/identity/v2/3pid/bind"), "{said}");
-        for secret in ["private.example", "hush", SECRET, &person.token, &token, &sid] {
+        for secret in ["private.example", "hush", SECRET, &person.token, &token, &session] {
             assert!(!said.contains(secret), "{secret} is in\n{said}");
         }
         assert!(!said.contains('\u{1b}'), "colours where no terminal is:\n{said}");
         assert!(!said.contains("actix"), "{said}");
+        assert!(!said.contains("/health/"), "that all is well is no news:\n{said}");
         if format == "json" {
             for line in said.lines() {
                 serde_json::from_str::<serde_json::Value>(line)

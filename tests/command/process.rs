@@ -54,6 +54,7 @@ impl Home {
     }
 
     /// Lets the configuration name another database.
+    #[cfg(feature = "postgres")]
     pub(crate) fn use_database(&self, url: &str) {
         let file = self.path().join("bindery.toml");
         let config = std::fs::read_to_string(&file).unwrap();

@@ -41,19 +41,19 @@ async fn the_first_start_makes_key_and_database_and_says_where_they_are() {
 #[tokio::test]
 async fn the_key_stays_the_same_over_a_restart_and_a_retired_one_is_still_served() {
     let home = Home::new();
-    let served = async |server: &Bindery, id: &str| {
+    let published = async |server: &Bindery, id: &str| {
         let path = format!("/_matrix/identity/v2/pubkey/{id}");
         Person::of(&home, server).get(&path).await.ok()["public_key"].clone()
     };
     let mut server = home.serve().await;
     let id = home.run(&["keys", "list"]).ok().trim_end().to_owned();
-    let key = served(&server, &id).await;
+    let key = published(&server, &id).await;
     server.kill().await;
     home.run(&["keys", "make"]).ok();
     let server = home.serve().await;
     let now = home.run(&["keys", "list"]).ok().lines().next().unwrap().to_owned();
-    assert_eq!(served(&server, &id).await, key);
-    assert_ne!(served(&server, &now).await, key);
+    assert_eq!(published(&server, &id).await, key);
+    assert_ne!(published(&server, &now).await, key);
 }
 
 #[tokio::test]
