@@ -1,5 +1,7 @@
 //! The doors, gathered: what every service needs, built once.
 
+use tokio::sync::Notify;
+
 use crate::{
     clock::{SharedClock, millis},
     config::{self, Config, Rate},
@@ -26,6 +28,8 @@ pub struct App {
     pub limits: Limits,
     /// The time.
     pub clock: SharedClock,
+    /// Wakes who tells homeservers of binds.
+    pub onbind_is_due: Notify,
 }
 
 /// Why a door can't be opened.
@@ -58,6 +62,7 @@ impl App {
             store,
             keys,
             clock,
+            onbind_is_due: Notify::new(),
         })
     }
 
@@ -85,6 +90,12 @@ pub struct Limits {
     pub lookup_addresses_per_account: Option<RateLimit>,
     /// Addresses looked up from one client address.
     pub lookup_addresses_per_client: Option<RateLimit>,
+    /// Invitations by one account.
+    pub invite_per_account: Option<RateLimit>,
+    /// Invitations of one address.
+    pub invite_per_address: Option<RateLimit>,
+    /// Signatures for invitations and unbinds asked for without an account, from one client address.
+    pub proof_per_client: Option<RateLimit>,
 }
 
 impl Limits {
@@ -102,6 +113,9 @@ impl Limits {
             submit_token_per_session: limit(limits.submit_token_per_session),
             lookup_addresses_per_account: limit(limits.lookup_addresses_per_account),
             lookup_addresses_per_client: limit(limits.lookup_addresses_per_client),
+            invite_per_account: limit(limits.invite_per_account),
+            invite_per_address: limit(limits.invite_per_address),
+            proof_per_client: limit(limits.proof_per_client),
         }
     }
 
@@ -115,6 +129,9 @@ impl Limits {
             &self.submit_token_per_session,
             &self.lookup_addresses_per_account,
             &self.lookup_addresses_per_client,
+            &self.invite_per_account,
+            &self.invite_per_address,
+            &self.proof_per_client,
         ]
         .into_iter()
         .flatten()

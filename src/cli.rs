@@ -1,6 +1,7 @@
 //! The command line.
 
 mod account;
+mod invites;
 mod keys;
 mod serve;
 
@@ -65,6 +66,9 @@ enum Command {
                       server's folder, or with the server's configuration."
     )]
     Account(account::Command),
+    /// See to invitations
+    #[command(subcommand)]
+    Invites(invites::Command),
     /// Print a completion script for a shell
     #[command(after_help = "For bash: bindery completions bash > \
                             ~/.local/share/bash-completion/completions/bindery")]
@@ -140,6 +144,7 @@ fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Config(ConfigCommand::Check) => say("The configuration is fine."),
         Command::Keys(command) => keys::run(&command, &config),
         Command::Account(command) => in_runtime(account::run(command, config)),
+        Command::Invites(command) => in_runtime(invites::run(command, config)),
         Command::Completions { .. } => Ok(()),
     }
 }

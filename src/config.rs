@@ -44,6 +44,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// `[email]`
     pub email: Email,
+    /// `[invites]`
+    pub invites: Invites,
     /// `[lookup]`
     pub lookup: Lookup,
     /// `[federation]`
@@ -98,12 +100,32 @@ pub struct Server {
     pub name: ServerName,
     /// How clients and homeservers reach it; never ends with a slash.
     pub base_url: String,
+    /// Other names, host and possibly port, under which homeservers know the server.
+    pub aliases: Vec<ServerName>,
     /// Where it listens.
     pub listen: Vec<SocketAddr>,
     /// Certificate and key, where the server speaks TLS itself.
     pub tls: Option<Tls>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Server {
+    /// All that a homeserver may call the server: its name, its aliases, and its base URL without
+    /// the scheme, with and without a path.
+    #[must_use]
+    pub fn all_names(&self) -> Vec<String> {
+        let mut names = vec![self.name.to_string()];
+        names.extend(self.aliases.iter().map(ServerName::to_string));
+        let address = self.base_url.split_once("://").map_or("", |(_, address)| address);
+        let host = address.split('/').next().unwrap_or_default();
+        for name in [address, host] {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+        names
+    }
 }
 
 /// PEM files for the server's own TLS.
@@ -254,6 +276,19 @@ pub enum SmtpSecurity {
     Tls,
 }
 
+/// Invitations of people who aren't on Matrix yet.
+#[derive(Debug, Clone)]
+pub struct Invites {
+    /// The web client that mails link to; never ends with a slash.
+    pub web_client: String,
+    /// Other web clients that a homeserver may ask for; none ends with a slash.
+    pub other_web_clients: Vec<String>,
+    /// How long an invitation waits for somebody to take it.
+    pub lifetime: Duration,
+    /// How long a homeserver is told again and again of an invitation that was taken.
+    pub retry_for: Duration,
+}
+
 /// Hashed lookups.
 #[derive(Debug, Clone)]
 pub struct Lookup {
@@ -324,6 +359,12 @@ pub struct Limits {
     pub lookup_addresses_per_account: Rate,
     /// Addresses looked up from one client address.
     pub lookup_addresses_per_client: Rate,
+    /// Invitations by one account.
+    pub invite_per_account: Rate,
+    /// Invitations of one address.
+    pub invite_per_address: Rate,
+    /// Signatures for invitations and unbinds asked for without an account, from one client address.
+    pub proof_per_client: Rate,
 }
 
 /// `count` at once, and then as many again, spread evenly, in each `per`.

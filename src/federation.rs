@@ -5,9 +5,11 @@ mod client;
 mod discovery;
 mod dns;
 mod guard;
+mod keys;
 
 use std::{error::Error, io, path::PathBuf, sync::Arc, time::Duration};
 
+use reqwest::Method;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -20,22 +22,27 @@ use self::{
     client::{Answer, Client, Destination},
     discovery::Discovery,
     dns::{Host, Resolver, Service, Target},
+    keys::Keys,
 };
 pub use guard::AddressGuard;
 
 use crate::{
     clock::SharedClock,
     config,
-    matrix::id::{ServerName, UserId},
+    matrix::{
+        id::{ServerName, UserId},
+        json::Object,
+    },
 };
 
-/// The longest userinfo answer in bytes.
-const MAX_USERINFO: usize = 64 * 1024;
+/// The longest answer of a homeserver in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
 
 /// The door to homeservers.
 pub struct Federation {
     client: Client,
     discovery: Discovery,
+    keys: Keys,
     timeout: Duration,
 }
 
@@ -98,6 +105,9 @@ pub enum FederationError {
     /// An answer with a status that has no use.
     #[error("the answer has status {0}")]
     Status(u16),
+    /// It was asked a moment ago, without success.
+    #[error("it was asked a moment ago, without success")]
+    AskedTooSoon,
     /// The body is not the JSON that it has to be.
     #[error("the answer is not the JSON that was asked for")]
     Malformed,
@@ -156,7 +166,8 @@ impl Federation {
         let half = federation.timeout / 2;
         Ok(Self {
             client: Client::new(guard, resolver, tls(federation)?, half),
-            discovery: Discovery::new(clock, half),
+            discovery: Discovery::new(clock.clone(), half),
+            keys: Keys::new(clock),
             timeout: federation.timeout,
         })
     }
@@ -189,6 +200,63 @@ impl Federation {
         if user.server_name() == server { Ok(user) } else { Err(OpenIdError::WrongUser) }
     }
 
+    /// Tells the homeserver `server` of a bind:
+    /// `POST /_matrix/federation/v1/3pid/onbind` —
+    /// [spec](https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv13pidonbind)
+    ///
+    /// The specification's method is PUT, which is tried where POST is unknown; homeservers know
+    /// only POST. No `X-Matrix` is sent: the object is signed itself.
+    ///
+    /// Takes no longer than the configured time-out. Fails unless the homeserver answers with a
+    /// status from 200 to 299.
+    pub async fn onbind(
+        &self,
+        server: &ServerName,
+        object: &Object,
+    ) -> Result<(), FederationError> {
+        let sent = tokio::time::timeout(self.timeout, self.post_onbind(server, object));
+        match sent.await.map_err(|_| FederationError::TimedOut)??.status {
+            200..=299 => Ok(()),
+            status => Err(FederationError::Status(status)),
+        }
+    }
+
+    async fn post_onbind(
+        &self,
+        server: &ServerName,
+        object: &Object,
+    ) -> Result<Answer, FederationError> {
+        let path = "/_matrix/federation/v1/3pid/onbind";
+        let to = self.discovery.locate(&self.client, server).await?;
+        let answer = self.client.send_json(&to, (Method::POST, path), object, MAX_ANSWER).await?;
+        if matches!(answer.status, 404 | 405) {
+            return self.client.send_json(&to, (Method::PUT, path), object, MAX_ANSWER).await;
+        }
+        Ok(answer)
+    }
+
+    /// The public key with which `server` signs its requests now under `key_id`; `None` where it
+    /// has no such key.
+    ///
+    /// Takes no longer than the configured time-out. Fails if the keys have to be fetched and
+    /// can't be.
+    pub async fn server_key(
+        &self,
+        server: &ServerName,
+        key_id: &str,
+    ) -> Result<Option<[u8; 32]>, FederationError> {
+        let found = tokio::time::timeout(
+            self.timeout,
+            self.keys.find(server, key_id, || self.fetch_keys(server)),
+        );
+        found.await.map_err(|_| FederationError::TimedOut)?
+    }
+
+    async fn fetch_keys(&self, server: &ServerName) -> Result<Answer, FederationError> {
+        let to = self.discovery.locate(&self.client, server).await?;
+        self.client.get(&to, ("/_matrix/key/v2/server", None), MAX_ANSWER).await
+    }
+
     async fn userinfo(
         &self,
         server: &ServerName,
@@ -199,7 +267,7 @@ impl Federation {
         let query = format!("access_token={}", token.replace('+', "%20"));
         let path = "/_matrix/federation/v1/openid/userinfo";
         let to = self.discovery.locate(&self.client, server).await?;
-        self.client.get(&to, (path, Some(&query)), MAX_USERINFO).await
+        self.client.get(&to, (path, Some(&query)), MAX_ANSWER).await
     }
 }
 

@@ -6,6 +6,7 @@ mod edge;
 mod error;
 mod extract;
 mod fields;
+mod invite;
 mod lookup;
 mod public;
 mod session;
@@ -40,6 +41,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 "GET, POST",
                 [get().to(account::terms), post().to(account::accept_terms)],
             ))
+            .service(at(v("/v2/pubkey/ephemeral/isvalid"), "GET", [get().to(invite::is_valid)]))
             .service(at(v("/v2/pubkey/isvalid"), "GET", [get().to(public::is_valid)]))
             .service(at(v("/v2/pubkey/{keyId}"), "GET", [get().to(public::public_key)]))
             .service(at(v("/v2/hash_details"), "GET", [get().to(lookup::hash_details)]))
@@ -57,6 +59,8 @@ pub fn routes(config: &mut ServiceConfig) {
             .service(at(v("/v2/3pid/getValidated3pid"), "GET", [get().to(session::get_validated)]))
             .service(at(v("/v2/3pid/bind"), "POST", [post().to(association::bind)]))
             .service(at(v("/v2/3pid/unbind"), "POST", [post().to(association::unbind)]))
+            .service(at(v("/v2/store-invite"), "POST", [post().to(invite::store_invite)]))
+            .service(at(v("/v2/sign-ed25519"), "POST", [post().to(invite::sign)]))
             .default_service(web::to(|| ready(Err::<&str, _>(ApiError::UnknownEndpoint)))),
     );
 }

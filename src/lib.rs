@@ -4,6 +4,7 @@
 //! floor are strangers to each other. `tests/floors.rs` keeps it so.
 
 // Floor 0: values and pure rules.
+pub mod cause;
 pub mod clock;
 pub mod secret;
 pub mod text;
@@ -13,6 +14,7 @@ pub mod matrix {
     pub mod json;
     pub mod signing;
     pub mod threepid;
+    pub mod x_matrix;
 }
 pub mod rate_limit;
 // Floor 1: what the operator says.
@@ -27,7 +29,9 @@ pub mod app;
 pub mod service {
     pub mod account;
     pub mod association;
+    pub mod invite;
     pub mod lookup;
+    pub mod onbind;
     pub mod session;
 }
 // Floor 5: faces, and what goes on behind them.

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod associations;
 mod connection;
+pub mod invites;
 mod migrations;
 pub mod peppers;
 mod schema;

@@ -6,14 +6,17 @@ use tokio::sync::watch;
 
 use crate::{app::App, service};
 
-/// How often there is something to do.
+/// How often there is something to do, and how often owed invitations are looked for at least.
 const ROUND: Duration = Duration::from_secs(30);
 
-/// Works until `stop` says `true`: replaces an old pepper, forgets expired sessions and idle
-/// limits.
-pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+/// Works until `stop` says `true`.
+pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
+    tokio::join!(tidy_up(&app, stop.clone()), tell_homeservers(&app, stop));
+}
+
+async fn tidy_up(app: &App, mut stop: watch::Receiver<bool>) {
     loop {
-        round(&app).await;
+        round(app).await;
         tokio::select! {
             () = tokio::time::sleep(ROUND) => {}
             _ = stop.wait_for(|stopped| *stopped) => return,
@@ -21,7 +24,8 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Does once what is due now.
+/// Does once what is due now: replaces an old pepper, forgets expired sessions and invitations and
+/// idle limits.
 pub async fn round(app: &App) {
     match service::lookup::rotate_pepper(app).await {
         Ok(true) => tracing::info!("the pepper was replaced"),
@@ -29,9 +33,39 @@ pub async fn round(app: &App) {
         Err(error) => tracing::error!(%error, "the pepper could not be replaced"),
     }
     match service::session::forget_expired(app).await {
-        Ok(0) => {}
         Ok(count) => tracing::debug!(count, "forgot expired sessions"),
         Err(error) => tracing::error!(%error, "expired sessions could not be removed"),
     }
+    match service::invite::forget_old(app).await {
+        Ok(count) => tracing::debug!(count, "forgot old invitations"),
+        Err(error) => tracing::error!(%error, "old invitations could not be removed"),
+    }
     app.limits.forget_idle();
+}
+
+async fn tell_homeservers(app: &App, mut stop: watch::Receiver<bool>) {
+    loop {
+        let pause = deliver(app).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = app.onbind_is_due.notified() => {}
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}
+
+/// Delivers once what is owed and due; answers how long to wait for more.
+pub async fn deliver(app: &App) -> Duration {
+    let delivered = async {
+        service::onbind::deliver_due(app).await?;
+        service::onbind::time_to_next(app).await
+    };
+    match delivered.await {
+        // Other nodes may owe something meanwhile.
+        Ok(next) => next.unwrap_or(ROUND).clamp(Duration::from_millis(50), ROUND),
+        Err(error) => {
+            tracing::error!(%error, "owed invitations could not be looked at");
+            ROUND
+        }
+    }
 }

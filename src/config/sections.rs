@@ -11,8 +11,8 @@ use url::{Host, Url};
 
 use super::{
     Accounts, Algorithm, BaseUrl, Config, Database, DatabaseKind, Dns, Email, EmailTransport,
-    Federation, Limits, Log, LogFilter, LogFormat, Lookup, MailHost, NameServer, PathBuf, Policy,
-    PolicyText, Port, Rate, Rotation, Section, Server, ServerName, Sessions, Signing, Smtp,
+    Federation, Invites, Limits, Log, LogFilter, LogFormat, Lookup, MailHost, NameServer, PathBuf,
+    Policy, PolicyText, Port, Rate, Rotation, Section, Server, ServerName, Sessions, Signing, Smtp,
     SmtpSecurity, Text, Tls, UrlHost, Way,
 };
 
@@ -37,6 +37,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
             .section("accounts", |s| Accounts { homeservers: s.list("homeservers", Vec::new()) }),
         terms: root.section("terms", terms),
         sessions: root.section("sessions", sessions),
+        invites: root.section("invites", invites),
         lookup,
         federation: root.section("federation", federation),
         dns: Dns { nameservers: nameservers.into_iter().map(|NameServer(at)| at).collect() },
@@ -79,6 +80,7 @@ fn server(s: &mut Section<'_, '_>) -> Option<Server> {
             .as_ref()
             .map_or_else(|| format!("http://{DEFAULT_NAME}"), |name| format!("https://{name}")),
     };
+    let aliases = s.list("aliases", Vec::new());
     let listen = s.list("listen", vec![SocketAddr::from(([127, 0, 0, 1], 8090))]);
     if listen.is_empty() {
         let remedy = "write for example: listen = [\"127.0.0.1:8090\"]";
@@ -93,7 +95,7 @@ fn server(s: &mut Section<'_, '_>) -> Option<Server> {
         None => None,
     };
     let name = name.or_else(|| DEFAULT_NAME.parse().ok())?;
-    Some(Server { name, base_url, listen, tls, trusted_proxies })
+    Some(Server { name, base_url, aliases, listen, tls, trusted_proxies })
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -299,6 +301,18 @@ fn login(s: &mut Section<'_, '_>) -> Option<(String, SecretString)> {
     Some((username, password?))
 }
 
+fn invites(s: &mut Section<'_, '_>) -> Invites {
+    let text = |BaseUrl(url): BaseUrl| url.as_str().trim_end_matches('/').to_owned();
+    let web_client: Option<BaseUrl> = s.optional("web_client");
+    let others: Vec<BaseUrl> = s.list("other_web_clients", Vec::new());
+    Invites {
+        web_client: web_client.map_or_else(|| "https://app.element.io".to_owned(), text),
+        other_web_clients: others.into_iter().map(text).collect(),
+        lifetime: s.get("lifetime", hours(90 * 24)),
+        retry_for: s.get("retry_for", hours(14 * 24)),
+    }
+}
+
 fn lookup(s: &mut Section<'_, '_>) -> Lookup {
     let algorithms = s.list("algorithms", vec![Algorithm::Sha256]);
     if !algorithms.contains(&Algorithm::Sha256) {
@@ -338,6 +352,9 @@ fn limits(s: &mut Section<'_, '_>) -> Limits {
             .get("lookup_addresses_per_account", rate(100_000, hours(24))),
         lookup_addresses_per_client: s
             .get("lookup_addresses_per_client", rate(1_000_000, hours(24))),
+        invite_per_account: s.get("invite_per_account", rate(100, hours(1))),
+        invite_per_address: s.get("invite_per_address", rate(20, hours(24))),
+        proof_per_client: s.get("proof_per_client", rate(300, minutes(10))),
     }
 }
 

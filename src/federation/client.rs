@@ -9,13 +9,15 @@ use moka::sync::Cache;
 use reqwest::{
     Method, Request, Response,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{HOST, HeaderMap, HeaderValue, LOCATION},
+    header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION},
     redirect,
 };
 use rustls::ClientConfig;
+use serde_json::Value;
 use url::{Host, Url};
 
 use super::{AddressGuard, FederationError, Resolver, Target};
+use crate::matrix::json::Object;
 
 /// The most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
@@ -161,6 +163,25 @@ impl Client {
         url.set_path(path);
         url.set_query(query);
         read(self.send(to, Request::new(Method::GET, url)).await?, limit).await
+    }
+
+    /// Sends a JSON object to `path`.
+    ///
+    /// Fails if the answer's body is longer than `limit` bytes.
+    pub(super) async fn send_json(
+        &self,
+        to: &Destination,
+        (method, path): (Method, &str),
+        object: &Object,
+        limit: usize,
+    ) -> Result<Answer, FederationError> {
+        let mut url = to.base.clone();
+        url.set_path(path);
+        let mut request = Request::new(method, url);
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        *request.body_mut() = Some(Value::Object(object.clone()).to_string().into());
+        read(self.send(to, request).await?, limit).await
     }
 
     /// `GET` of an https URL that a stranger named; redirects are followed, each checked anew.

@@ -1,19 +1,22 @@
 //! `/3pid/bind` and `/3pid/unbind`.
 
-use actix_web::web::{Data, Json};
+use actix_web::{
+    HttpRequest,
+    http::header::AUTHORIZATION,
+    web::{Data, Json},
+};
 use serde_json::{Value, json};
 
 use super::{
     error::ApiError,
-    extract::{Body, Caller},
-    fields::Fields,
+    extract::{Body, Caller, ClientAddress, limit},
 };
 use crate::{
     app::App,
     matrix::{
         id::UserId,
         json::Object,
-        threepid::{Medium, ThreePid},
+        x_matrix::{Request, XMatrix},
     },
     service,
 };
@@ -33,24 +36,38 @@ pub(super) async fn bind(
 
 /// `POST /_matrix/identity/v2/3pid/unbind` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv23pidunbind)
 ///
-/// Needs no access token: the session is the proof.
-pub(super) async fn unbind(app: Data<App>, body: Body) -> Result<Json<Value>, ApiError> {
+/// Needs no access token: the proof is a signature of the user's homeserver, or a session.
+pub(super) async fn unbind(
+    app: Data<App>,
+    request: HttpRequest,
+    client: ClientAddress,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
     let fields = body.fields()?;
     let mxid: UserId = fields.parsed("mxid")?;
-    let threepid = threepid(&fields.object("threepid")?)?;
+    let threepid = fields.object("threepid")?.threepid()?;
+    limit(&app.limits.proof_per_client, client.source())?;
+    let proofs = x_matrix(&request);
+    if !proofs.is_empty() {
+        let uri = request.uri().path_and_query().map_or("", |uri| uri.as_str());
+        let content = &fields.into_object();
+        let signed = Request { method: "POST", uri, content };
+        let what = (threepid, mxid);
+        service::association::unbind_by_homeserver(&app, &proofs, signed, what).await?;
+        return Ok(Json(json!({})));
+    }
     if !fields.has("sid") && !fields.has("client_secret") {
-        return Err(ApiError::Forbidden("A session must prove that the address is yours"));
+        return Err(ApiError::Forbidden(
+            "A session, or your homeserver's signature, must prove that the address is yours",
+        ));
     }
     let key = fields.session_key()?;
     service::association::unbind_by_session(&app, key, threepid, mxid).await?;
     Ok(Json(json!({})))
 }
 
-/// The `medium` and `address` of a request.
-fn threepid(fields: &Fields) -> Result<ThreePid, ApiError> {
-    let medium: Medium = fields.text("medium")?.parse().map_err(|_| ApiError::UnknownMedium)?;
-    ThreePid::parse(medium, fields.text("address")?).map_err(|fault| match medium {
-        Medium::Email => ApiError::InvalidEmail(fault),
-        Medium::Msisdn => ApiError::InvalidAddress(fault),
-    })
+/// The signatures of homeservers that a request carries, a header each.
+fn x_matrix(request: &HttpRequest) -> Vec<XMatrix> {
+    let headers = request.headers().get_all(AUTHORIZATION);
+    headers.filter_map(|header| XMatrix::parse(header.to_str().ok()?)).collect()
 }

@@ -12,6 +12,7 @@ use actix_web::{
 use serde_json::{Map, Value};
 
 use crate::{
+    cause::causes,
     delivery::DeliveryError,
     federation::{FederationError, OpenIdError},
     matrix::threepid::InvalidAddress,
@@ -19,6 +20,7 @@ use crate::{
     service::{
         account::RegisterError,
         association::BindError,
+        invite::{SignError, StoreInviteError},
         lookup::LookupError,
         session::{RequestTokenError, SubmitTokenError},
     },
@@ -84,6 +86,10 @@ pub(crate) enum ApiError {
     InvalidPepper { algorithm: &'static str, lookup_pepper: String },
     #[error("Too many requests: wait a little")]
     LimitExceeded(Duration),
+    #[error("This address is in use: invite its owner by their user id")]
+    ThreepidInUse(String),
+    #[error("There is no such invitation")]
+    UnknownInvite,
     #[error("The homeserver can't be reached or doesn't answer as one")]
     HomeserverUnreachable(#[source] FederationError),
     #[error("The homeserver didn't answer in time")]
@@ -103,7 +109,9 @@ impl ApiError {
         match self {
             Self::UnknownEndpoint => (StatusCode::NOT_FOUND, "M_UNRECOGNIZED"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED"),
+            Self::UnknownInvite => (StatusCode::NOT_FOUND, "M_UNRECOGNIZED"),
             Self::UnknownMedium => (StatusCode::BAD_REQUEST, "M_UNRECOGNIZED"),
+            Self::ThreepidInUse(_) => (StatusCode::BAD_REQUEST, "M_THREEPID_IN_USE"),
             Self::NotJson => (StatusCode::BAD_REQUEST, "M_NOT_JSON"),
             Self::BadJson(_) => (StatusCode::BAD_REQUEST, "M_BAD_JSON"),
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
@@ -158,6 +166,9 @@ impl ApiError {
             body.insert("algorithm".to_owned(), Value::from(*algorithm));
             body.insert("lookup_pepper".to_owned(), Value::from(lookup_pepper.as_str()));
         }
+        if let Self::ThreepidInUse(mxid) = self {
+            body.insert("mxid".to_owned(), Value::from(mxid.as_str()));
+        }
         if let Some(wait) = self.retry_after() {
             let millis = rounded_up(wait, Duration::from_millis(1));
             body.insert("retry_after_ms".to_owned(), Value::from(millis));
@@ -186,18 +197,6 @@ impl ApiError {
 /// How many `unit`s to wait: rounded up, so that whoever waits for so many has waited long enough.
 fn rounded_up(wait: Duration, unit: Duration) -> u64 {
     u64::try_from(wait.as_nanos().div_ceil(unit.as_nanos())).unwrap_or(u64::MAX)
-}
-
-/// An error with all that caused it, in a line; libpq's messages have several.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl ResponseError for ApiError {
@@ -292,9 +291,35 @@ impl From<BindError> for ApiError {
     fn from(error: BindError) -> Self {
         match error {
             BindError::Session(fault) => fault.into(),
+            BindError::NotSigned => {
+                Self::Forbidden("The user's homeserver must have signed this request")
+            }
+            BindError::Keys(FederationError::TimedOut) => Self::HomeserverTimedOut,
+            BindError::Keys(error) => Self::HomeserverUnreachable(error),
             BindError::OtherThreepid => Self::Forbidden("The session is another address's"),
             BindError::Sign(error) => Self::Internal(error.into()),
             BindError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreInviteError> for ApiError {
+    fn from(error: StoreInviteError) -> Self {
+        match error {
+            StoreInviteError::InUse { mxid } => Self::ThreepidInUse(mxid),
+            StoreInviteError::Medium => Self::UnknownMedium,
+            StoreInviteError::Delivery(error) => Self::EmailSend(error),
+            StoreInviteError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SignError> for ApiError {
+    fn from(error: SignError) -> Self {
+        match error {
+            SignError::Unknown => Self::UnknownInvite,
+            SignError::Sign(error) => Self::Internal(error.into()),
+            SignError::Store(error) => error.into(),
         }
     }
 }

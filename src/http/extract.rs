@@ -1,6 +1,6 @@
 //! What handlers take from a request.
 
-use std::{future::Ready, net::IpAddr, time::Duration};
+use std::{future::Ready, hash::Hash, net::IpAddr, time::Duration};
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
@@ -11,7 +11,7 @@ use actix_web::{
 use futures_util::{StreamExt, future::LocalBoxFuture};
 
 use super::{error::ApiError, fields::Fields};
-use crate::{app::App, matrix::id::UserId, service};
+use crate::{app::App, matrix::id::UserId, rate_limit::RateLimit, service};
 
 /// The largest body of most requests, in bytes.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
@@ -175,6 +175,11 @@ pub(super) fn access_token(request: &HttpRequest) -> Option<String> {
     }
     let query = Fields::from_form(request.query_string().as_bytes());
     query.optional_text("access_token").ok().flatten().map(str::to_owned)
+}
+
+/// Counts a request against a limit that is switched on.
+pub(super) fn limit(limit: &Option<RateLimit>, key: impl Hash) -> Result<(), ApiError> {
+    limit.as_ref().map_or(Ok(()), |limit| Ok(limit.take(key, 1)?))
 }
 
 /// Where a request comes from, by the connection or by a proxy that is trusted.

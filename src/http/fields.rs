@@ -6,7 +6,13 @@ use std::str::FromStr;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
-use crate::{matrix::json::Object, store::sessions::SessionKey};
+use crate::{
+    matrix::{
+        json::Object,
+        threepid::{Medium, ThreePid},
+    },
+    store::sessions::SessionKey,
+};
 
 /// The fields of a JSON object, a form or a query.
 #[derive(Debug, Default)]
@@ -105,6 +111,20 @@ impl Fields {
         let value = self.get(name).ok_or(ApiError::MissingParams(name))?;
         let object = value.as_object().ok_or_else(|| wrong(name, "an object"))?;
         Ok(Self(object.clone()))
+    }
+
+    /// The `medium` and `address` of a 3PID.
+    pub(super) fn threepid(&self) -> Result<ThreePid, ApiError> {
+        let medium: Medium = self.text("medium")?.parse().map_err(|_| ApiError::UnknownMedium)?;
+        ThreePid::parse(medium, self.text("address")?).map_err(|fault| match medium {
+            Medium::Email => ApiError::InvalidEmail(fault),
+            Medium::Msisdn => ApiError::InvalidAddress(fault),
+        })
+    }
+
+    /// All fields as they came.
+    pub(super) fn into_object(self) -> Object {
+        self.0
     }
 
     /// Whether a field is there, and not empty.

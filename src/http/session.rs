@@ -16,13 +16,12 @@ use url::Url;
 
 use super::{
     error::ApiError,
-    extract::{Body, Caller, ClientAddress, Query},
+    extract::{Body, Caller, ClientAddress, Query, limit},
     fields::Fields,
 };
 use crate::{
     app::App,
     matrix::{id::UserId, threepid::ThreePid},
-    rate_limit::Exceeded,
     service::{self, session::TokenRequest},
 };
 
@@ -66,11 +65,10 @@ fn limit_messages(
     mxid: &UserId,
     client: ClientAddress,
     threepid: &ThreePid,
-) -> Result<(), Exceeded> {
-    let limits = &app.limits;
-    limits.request_token_per_account.as_ref().map_or(Ok(()), |l| l.take(mxid, 1))?;
-    limits.request_token_per_client.as_ref().map_or(Ok(()), |l| l.take(client.source(), 1))?;
-    limits.request_token_per_address.as_ref().map_or(Ok(()), |l| l.take(threepid, 1))
+) -> Result<(), ApiError> {
+    limit(&app.limits.request_token_per_account, mxid)?;
+    limit(&app.limits.request_token_per_client, client.source())?;
+    limit(&app.limits.request_token_per_address, threepid)
 }
 
 /// `POST /_matrix/identity/v2/validate/email/submitToken` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv2validateemailsubmittoken)
@@ -87,9 +85,7 @@ pub(super) async fn submit_token(
 async fn submit(app: &App, fields: &Fields) -> Result<Option<String>, ApiError> {
     let key = fields.session_key()?;
     let token = fields.text("token")?;
-    if let Some(limit) = &app.limits.submit_token_per_session {
-        limit.take(&key.sid, 1)?;
-    }
+    limit(&app.limits.submit_token_per_session, &key.sid)?;
     Ok(service::session::submit_token(app, key, token).await?)
 }
 

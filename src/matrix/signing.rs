@@ -97,6 +97,19 @@ impl SigningKey {
         format!("ed25519 {} {}", self.version, encode_base64(self.key.as_bytes()))
     }
 
+    /// The key of a seed, under the version `0`: what the mail of an invitation holds.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let key = ed25519_dalek::SigningKey::from_bytes(seed);
+        Self { version: "0".to_owned(), key }
+    }
+
+    /// The secret half.
+    #[must_use]
+    pub fn seed(&self) -> [u8; 32] {
+        self.key.to_bytes()
+    }
+
     /// The id under which signatures name the key, such as `ed25519:0`.
     #[must_use]
     pub fn id(&self) -> String {

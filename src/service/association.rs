@@ -1,27 +1,22 @@
 //! Binding 3PIDs to user ids, and undoing it.
 
-use std::time::Duration;
-
-use serde_json::{Map, Value};
-
 use crate::{
     app::App,
-    clock::millis,
+    federation::FederationError,
     matrix::{
         id::UserId,
         json::{NotCanonical, Object},
+        signing::verifies,
         threepid::ThreePid,
+        x_matrix::{Request, XMatrix},
     },
     store::{
         StoreError,
         associations::{self, Association},
-        peppers,
+        invites, peppers,
         sessions::{self, SessionFault, SessionKey},
     },
 };
-
-/// How long an association holds: a hundred years, as other identity servers have it.
-const VALIDITY: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// Why a 3PID wasn't bound or unbound.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +27,12 @@ pub enum BindError {
     /// The session is another 3PID's.
     #[error("the session is another 3PID's")]
     OtherThreepid,
+    /// No signature proves that the user's homeserver asks.
+    #[error("not signed by the user's homeserver")]
+    NotSigned,
+    /// The homeserver's keys can't be had.
+    #[error("the homeserver's keys can't be had")]
+    Keys(#[from] FederationError),
     /// The association can't be signed.
     #[error("the association can't be signed")]
     Sign(#[from] NotCanonical),
@@ -41,45 +42,31 @@ pub enum BindError {
 }
 
 /// Binds the 3PID of a validated session to `mxid`, in place of whom it was bound to before, and
-/// answers the signed association.
+/// answers the signed association. The invitations that waited for the 3PID are owed to the
+/// homeserver of `mxid` from then on.
 ///
 /// # Errors
 /// When the session can't be used.
 pub async fn bind(app: &App, key: SessionKey, mxid: UserId) -> Result<Object, BindError> {
     let (now_ms, oldest) = (app.clock.now_ms(), app.oldest_session());
-    let association = app
+    let (association, owed) = app
         .store
         .write(move |tx| {
             let session = sessions::validated(tx, &key, oldest)?;
-            let association = Association {
-                threepid: session.threepid,
-                mxid,
-                ts: now_ms,
-                not_before: now_ms,
-                not_after: now_ms + millis(VALIDITY),
-            };
             let pepper = peppers::hold_current(tx)?.ok_or(StoreError::NoPepper)?;
+            let association = Association::new(session.threepid, mxid, now_ms);
             associations::bind(tx, &association, &pepper)?;
-            Ok::<_, BindError>(association)
+            let Association { threepid, mxid, .. } = &association;
+            let owed = invites::owe(tx, threepid, mxid, now_ms)?;
+            Ok::<_, BindError>((association, owed))
         })
         .await?;
-    Ok(signed(app, &association)?)
-}
-
-/// An association, signed with the long-term key
-/// ([spec](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv23pidbind)).
-fn signed(app: &App, association: &Association) -> Result<Object, NotCanonical> {
-    let threepid = &association.threepid;
-    let mut object: Object = Map::from_iter([
-        ("address".to_owned(), Value::from(threepid.address())),
-        ("medium".to_owned(), Value::from(threepid.medium().as_str())),
-        ("mxid".to_owned(), Value::from(association.mxid.as_str())),
-        ("not_before".to_owned(), Value::from(association.not_before)),
-        ("not_after".to_owned(), Value::from(association.not_after)),
-        ("ts".to_owned(), Value::from(association.ts)),
-    ]);
-    app.keys.signing().sign(&app.config.server.name, &mut object)?;
-    Ok(object)
+    if owed > 0 {
+        app.onbind_is_due.notify_one();
+    }
+    let mut signed = association.to_json();
+    app.keys.signing().sign(&app.config.server.name, &mut signed)?;
+    Ok(signed)
 }
 
 /// Removes the association of `threepid` with `mxid`, proved by a validated session of the same
@@ -104,4 +91,57 @@ pub async fn unbind_by_session(
             Ok(())
         })
         .await
+}
+
+/// The most signatures of one request that are looked at.
+const MAX_SIGNATURES: usize = 8;
+
+/// Where homeservers think that they send the request, whatever path lies before it.
+const UNBIND: &str = "/_matrix/identity/v2/3pid/unbind";
+
+/// Removes the association of `threepid` with `mxid`, proved by a signature of the homeserver of
+/// `mxid` on the request. One that isn't there is no error.
+///
+/// # Errors
+/// When no signature verifies or the homeserver's keys can't be had.
+pub async fn unbind_by_homeserver(
+    app: &App,
+    proofs: &[XMatrix],
+    request: Request<'_>,
+    (threepid, mxid): (ThreePid, UserId),
+) -> Result<(), BindError> {
+    if !is_signed_by_homeserver(app, proofs, request, &mxid).await? {
+        return Err(BindError::NotSigned);
+    }
+    app.store.write(move |tx| associations::unbind(tx, &threepid, &mxid)).await?;
+    Ok(())
+}
+
+async fn is_signed_by_homeserver(
+    app: &App,
+    proofs: &[XMatrix],
+    request: Request<'_>,
+    mxid: &UserId,
+) -> Result<bool, FederationError> {
+    let names = app.config.server.all_names();
+    let of_homeserver = proofs.iter().filter(|proof| proof.origin == *mxid.server_name());
+    for proof in of_homeserver.take(MAX_SIGNATURES) {
+        let Some(key) = app.federation.server_key(&proof.origin, &proof.key).await? else {
+            continue;
+        };
+        for uri in [request.uri, UNBIND] {
+            let request = Request { uri, ..request };
+            // Synapse's form first, then the specification's.
+            for form in ["destination_is", "destination"] {
+                let signed_for = |name: &String| {
+                    let signed = proof.signed(&request, form, name);
+                    verifies(&signed, &proof.origin, &proof.key, &key)
+                };
+                if names.iter().any(signed_for) {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+    Ok(false)
 }

@@ -1,6 +1,9 @@
 //! Associations of 3PIDs with user ids, and the hashes under which they are looked up.
 
+use std::time::Duration;
+
 use diesel::prelude::*;
+use serde_json::Value;
 
 use super::{
     StoreError, Tx,
@@ -8,9 +11,13 @@ use super::{
     peppers::Pepper,
     schema::{associations, lookup_hashes},
 };
-use crate::matrix::{
-    id::UserId,
-    threepid::{LookupHash, ThreePid},
+use crate::{
+    clock::millis,
+    matrix::{
+        id::UserId,
+        json::Object,
+        threepid::{LookupHash, ThreePid},
+    },
 };
 
 /// The fact that a 3PID belongs to a user, as it is signed.
@@ -28,9 +35,46 @@ pub struct Association {
     pub not_after: i64,
 }
 
+/// How long an association holds: a hundred years, as other identity servers have it.
+const VALIDITY: Duration = Duration::from_hours(100 * 365 * 24);
+
+impl Association {
+    /// An association that is made at `now_ms`, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn new(threepid: ThreePid, mxid: UserId, now_ms: i64) -> Self {
+        let not_after = now_ms + millis(VALIDITY);
+        Self { threepid, mxid, ts: now_ms, not_before: now_ms, not_after }
+    }
+
+    /// What is signed
+    /// ([spec](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv23pidbind)).
+    #[must_use]
+    pub fn to_json(&self) -> Object {
+        Object::from_iter([
+            ("address".to_owned(), Value::from(self.threepid.address())),
+            ("medium".to_owned(), Value::from(self.threepid.medium().as_str())),
+            ("mxid".to_owned(), Value::from(self.mxid.as_str())),
+            ("not_before".to_owned(), Value::from(self.not_before)),
+            ("not_after".to_owned(), Value::from(self.not_after)),
+            ("ts".to_owned(), Value::from(self.ts)),
+        ])
+    }
+}
+
+/// Whom `threepid` is bound to, held until the end of the transaction: nobody binds it meanwhile.
+pub fn hold_mxid_of(tx: &mut Tx<'_>, threepid: &ThreePid) -> Result<Option<String>, StoreError> {
+    tx.lock_threepid(threepid)?;
+    Ok(associations::table
+        .find((threepid.medium().as_str(), threepid.address()))
+        .select(associations::mxid)
+        .first(&mut *tx.0)
+        .optional()?)
+}
+
 /// Stores an association in place of the one that the 3PID had, and its hash under `pepper`.
 pub fn bind(tx: &mut Tx<'_>, association: &Association, pepper: &Pepper) -> Result<(), StoreError> {
     let threepid = &association.threepid;
+    tx.lock_threepid(threepid)?;
     let facts = (
         associations::mxid.eq(association.mxid.as_str()),
         associations::ts.eq(association.ts),

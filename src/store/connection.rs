@@ -17,7 +17,7 @@ use diesel::{
 use secrecy::ExposeSecret;
 
 use super::{Access, StoreError};
-use crate::config::DatabaseKind;
+use crate::{config::DatabaseKind, matrix::threepid::ThreePid};
 
 /// A connection to either database.
 #[cfg(feature = "postgres")]
@@ -65,6 +65,13 @@ impl Tx<'_> {
     /// Waits until nobody else holds a lock on the peppers, and keeps all others out.
     pub(super) fn lock_peppers_for_change(&mut self) -> Result<(), StoreError> {
         self.advisory_lock("SELECT pg_advisory_xact_lock(7305808869229537380)")
+    }
+
+    /// Makes all who bind `threepid` or invite it wait for each other until the transaction ends:
+    /// an invitation must not slip past a bind that happens at the same moment.
+    pub(super) fn lock_threepid(&mut self, threepid: &ThreePid) -> Result<(), StoreError> {
+        let [a, b, c, d, e, f, g, h, ..] = threepid.lookup_hash("lock");
+        self.lock(i64::from_be_bytes([a, b, c, d, e, f, g, h]))
     }
 
     /// Keeps every other holder of the same `key` out until the transaction ends.

@@ -60,5 +60,29 @@ diesel::table! {
         address -> Text,
     }
 }
+diesel::table! {
+    invites (token) {
+        token -> Text,
+        medium -> Text,
+        address -> Text,
+        room_id -> Text,
+        sender -> Text,
+        request -> Text,
+        created_at -> BigInt,
+        mxid -> Nullable<Text>,
+        bound_at -> Nullable<BigInt>,
+        due_at -> Nullable<BigInt>,
+        attempts -> Integer,
+        last_error -> Nullable<Text>,
+        outcome -> Nullable<Text>,
+        settled_at -> Nullable<BigInt>,
+    }
+}
+diesel::table! {
+    ephemeral_keys (public_key) {
+        public_key -> Binary,
+        created_at -> BigInt,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(associations, lookup_hashes);
 diesel::allow_tables_to_appear_in_same_query!(sessions, session_tokens);

@@ -121,7 +121,9 @@ impl TestApp {
         let text = parsed.body_text(0).unwrap().into_owned();
         let link = text.split_whitespace().find(|word| word.starts_with("http")).unwrap();
         let query: url::Url = link.parse().unwrap();
-        let token = query.query_pairs().find(|(name, _)| name == "token").unwrap().1.into_owned();
+        // The link of an invitation has its token deeper inside.
+        let token = query.query_pairs().find(|(name, _)| name == "token");
+        let token = token.map(|(_, token)| token.into_owned()).unwrap_or_default();
         let html = parsed.body_html(0).unwrap().into_owned();
         Mail { link: link.to_owned(), token, text, html }
     }
@@ -134,6 +136,11 @@ impl TestApp {
     /// How many mails were sent.
     pub(crate) fn mails(&self) -> usize {
         self.smtp.seen().mails.len()
+    }
+
+    /// Tells homeservers of the binds that they are owed.
+    pub(crate) async fn deliver(&self) {
+        bindery::worker::deliver(&self.app).await;
     }
 
     /// Does what the background does in a round.

@@ -12,12 +12,16 @@ mod association;
 mod body;
 mod edge;
 mod harness;
+mod invite;
 mod limit;
 mod lookup;
+mod onbind;
+mod outbox;
 mod pepper;
 mod public;
 mod session;
 mod terms;
+mod unbind;
 
 #[path = "../support/authority.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]

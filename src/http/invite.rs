@@ -1,0 +1,126 @@
+//! `/store-invite`, `/sign-ed25519` and the keys of invitations.
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    web::{Data, Json},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    error::ApiError,
+    extract::{Body, Caller, ClientAddress, Query, limit},
+    fields::Fields,
+};
+use crate::{
+    app::App,
+    matrix::{
+        id::UserId,
+        json::Object,
+        signing::{SigningKey, decode_base64, encode_base64},
+    },
+    service::{self, invite::InviteRequest},
+};
+
+/// What the homeserver puts into the room.
+#[derive(Serialize)]
+pub(super) struct StoredInvite {
+    token: String,
+    public_keys: [PublicKey; 2],
+    /// The first of `public_keys` again, where older homeservers look for it.
+    public_key: String,
+    display_name: String,
+}
+
+#[derive(Serialize)]
+struct PublicKey {
+    public_key: String,
+    key_validity_url: String,
+}
+
+/// `POST /_matrix/identity/v2/store-invite` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv2store-invite)
+pub(super) async fn store_invite(
+    app: Data<App>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<StoredInvite>, ApiError> {
+    let fields = body.fields()?;
+    let threepid = fields.threepid()?;
+    let sender: UserId = fields.parsed("sender")?;
+    let room_id = room_id(&fields)?;
+    caller.must_be(&sender)?;
+    limit(&app.limits.invite_per_account, &caller.mxid)?;
+    limit(&app.limits.invite_per_address, &threepid)?;
+    let request = InviteRequest { threepid, room_id, sender, all: fields.into_object() };
+    let stored = service::invite::store(&app, request).await?;
+    Ok(Json(answer(&app, stored)))
+}
+
+fn answer(app: &App, stored: service::invite::Stored) -> StoredInvite {
+    let base_url = &app.config.server.base_url;
+    let public_key = |key: &[u8; 32], path: &str| PublicKey {
+        public_key: encode_base64(key),
+        key_validity_url: format!("{base_url}/_matrix/identity/v2/pubkey/{path}"),
+    };
+    let long_term = app.keys.signing().public();
+    StoredInvite {
+        token: stored.token,
+        // Long-term first: homeservers take the first where they want only one.
+        public_keys: [
+            public_key(&long_term, "isvalid"),
+            public_key(&stored.ephemeral_key, "ephemeral/isvalid"),
+        ],
+        public_key: encode_base64(&long_term),
+        display_name: stored.display_name,
+    }
+}
+
+/// The `room_id`; its form changes with room versions, so that only what can't be one is refused.
+fn room_id(fields: &Fields) -> Result<String, ApiError> {
+    let room_id = fields.text("room_id")?;
+    if room_id.is_empty() || room_id.len() > 255 || room_id.contains(char::is_control) {
+        return Err(ApiError::InvalidParam("room_id must be the id of a room".to_owned()));
+    }
+    Ok(room_id.to_owned())
+}
+
+/// `POST /_matrix/identity/v2/sign-ed25519` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv2sign-ed25519)
+///
+/// Clients follow the mailed URL: they add `mxid` to its query and send neither a body nor an
+/// access token. With a body the specification's rules hold.
+pub(super) async fn sign(
+    app: Data<App>,
+    request: HttpRequest,
+    client: ClientAddress,
+    query: Query,
+    body: Body,
+) -> Result<Json<Object>, ApiError> {
+    let bytes = body.bytes()?;
+    let fields = if matches!(bytes.trim_ascii(), b"" | b"null" | b"{}") && query.0.has("token") {
+        limit(&app.limits.proof_per_client, client.source())?;
+        query.0
+    } else {
+        Caller::from_request(&request, &mut Payload::None).await?;
+        Fields::from_json(&bytes)?
+    };
+    let token = fields.opaque_id("token")?.to_owned();
+    let mxid: UserId = fields.parsed("mxid")?;
+    // A `+` that wasn't escaped arrives as a space.
+    let seed = decode_base64(&fields.text("private_key")?.replace(' ', "+"));
+    let seed: Option<[u8; 32]> = seed.and_then(|seed| seed.try_into().ok());
+    let seed = seed.ok_or_else(|| {
+        ApiError::InvalidParam("private_key must be the base64 of 32 bytes".to_owned())
+    })?;
+    let key = SigningKey::from_seed(&seed);
+    Ok(Json(service::invite::sign(&app, token, &mxid, &key).await?))
+}
+
+/// `GET /_matrix/identity/v2/pubkey/ephemeral/isvalid` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#get_matrixidentityv2pubkeyephemeralisvalid)
+pub(super) async fn is_valid(app: Data<App>, query: Query) -> Result<Json<Value>, ApiError> {
+    let valid = match decode_base64(&query.0.text("public_key")?.replace(' ', "+")) {
+        Some(key) => service::invite::is_ephemeral_key(&app, key).await?,
+        None => false,
+    };
+    Ok(Json(json!({ "valid": valid })))
+}

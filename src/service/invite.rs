@@ -1,0 +1,283 @@
+//! Inviting 3PIDs that nobody has bound: the invitation, its keys and its mail.
+
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+
+use crate::{
+    app::App,
+    delivery::{DeliveryError, Invitation, InvitationKind},
+    matrix::{
+        id::UserId,
+        json::{NotCanonical, Object},
+        signing::{SigningKey, encode_base64},
+        threepid::{Medium, ThreePid},
+    },
+    secret,
+    store::{
+        StoreError, associations,
+        invites::{self, Invite, State},
+    },
+    text,
+};
+
+/// What a homeserver asks for.
+#[derive(Debug)]
+pub struct InviteRequest {
+    /// Who is invited.
+    pub threepid: ThreePid,
+    /// To which room; ids of new rooms name no server, so nothing is read out of it.
+    pub room_id: String,
+    /// By whom.
+    pub sender: UserId,
+    /// All that was sent, for the mail.
+    pub all: Object,
+}
+
+/// What the homeserver puts into the room.
+#[derive(Debug)]
+pub struct Stored {
+    /// What stands for the 3PID.
+    pub token: String,
+    /// The public half of the invitation's own key.
+    pub ephemeral_key: [u8; 32],
+    /// The 3PID, so far that its owner knows it and nobody else.
+    pub display_name: String,
+}
+
+/// Why an invitation wasn't stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreInviteError {
+    /// Somebody has bound the 3PID: they can be invited themselves.
+    #[error("the 3PID is bound")]
+    InUse {
+        /// Who it is.
+        mxid: String,
+    },
+    /// There is no mail to 3PIDs of that medium.
+    #[error("only e-mail addresses can be invited")]
+    Medium,
+    /// The mail couldn't be handed over.
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Stores an invitation and mails it. The private half of its key goes into the mail only.
+///
+/// # Errors
+/// When somebody has bound the 3PID, or the mail can't be handed over; nothing is stored then.
+pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInviteError> {
+    let key = SigningKey::generate();
+    let (token, ephemeral_key) = (secret::random_token(), key.public());
+    let invite = Invite {
+        token: token.clone(),
+        threepid: request.threepid.clone(),
+        room_id: request.room_id.clone(),
+        sender: request.sender.to_string(),
+        request: Value::Object(request.all.clone()).to_string(),
+        created_at: app.clock.now_ms(),
+        state: State::Waiting,
+        attempts: 0,
+        last_error: None,
+    };
+    app.store
+        .write(move |tx| {
+            if let Some(mxid) = associations::hold_mxid_of(tx, &invite.threepid)? {
+                return Err(StoreInviteError::InUse { mxid });
+            }
+            if invite.threepid.medium() != Medium::Email {
+                return Err(StoreInviteError::Medium);
+            }
+            Ok(invites::add(tx, &invite, &ephemeral_key)?)
+        })
+        .await?;
+    if let Err(error) = mail(app, &request, &token, &key).await {
+        app.store.write(move |tx| invites::remove(tx, &token)).await?;
+        return Err(error.into());
+    }
+    let display_name = redacted(request.threepid.address());
+    Ok(Stored { token, ephemeral_key, display_name })
+}
+
+async fn mail(
+    app: &App,
+    request: &InviteRequest,
+    token: &str,
+    key: &SigningKey,
+) -> Result<(), DeliveryError> {
+    let name = |field: &str| request.all.get(field).and_then(Value::as_str).filter(is_visible);
+    let link = web_link(app, request, token, key);
+    let invitation = Invitation {
+        kind: kind_of(&request.all),
+        inviter: request.sender.as_str(),
+        inviter_name: name("sender_display_name"),
+        room_name: name("room_name").or_else(|| name("room_alias")),
+        link: &link,
+    };
+    app.delivery.send_invitation(&request.threepid, &invitation).await
+}
+
+/// Whether there is something to see in a name.
+fn is_visible(name: &&str) -> bool {
+    text::one_line(name, LONGEST_NAME).is_some()
+}
+
+/// Whether it is a space, a chat of two or a room. Homeservers don't say which of the latter two;
+/// a room that nobody gave a name, an alias or a picture is taken for a chat.
+fn kind_of(all: &Object) -> InvitationKind {
+    let text = |name: &str| all.get(name).and_then(Value::as_str).unwrap_or_default();
+    let is_bare = ["room_name", "room_alias", "room_avatar_url"].iter().all(|n| text(n).is_empty());
+    if text("room_type") == "m.space" {
+        InvitationKind::Space
+    } else if all.get("is_direct").and_then(Value::as_bool).unwrap_or(is_bare) {
+        InvitationKind::Direct
+    } else {
+        InvitationKind::Room
+    }
+}
+
+/// The longest name in a link, in characters.
+const LONGEST_NAME: usize = 64;
+
+/// The longest of the other things that a homeserver puts into a link, in bytes: a URL, a token.
+const LONGEST_PART: usize = 1024;
+
+/// The link into the web client, with what Element reads from it. What is longer than it can
+/// sensibly be is left out.
+fn web_link(app: &App, request: &InviteRequest, token: &str, key: &SigningKey) -> String {
+    let part = |name: &str| request.all.get(name).and_then(Value::as_str).unwrap_or_default();
+    let base_url = &app.config.server.base_url;
+    let keys = form_urlencoded::Serializer::new(String::new())
+        .append_pair("token", token)
+        .append_pair("private_key", &encode_base64(&key.seed()))
+        .finish();
+    let sign_url = format!("{base_url}/_matrix/identity/v2/sign-ed25519?{keys}");
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("email", request.threepid.address()).append_pair("signurl", &sign_url);
+    for (parameter, field) in [("room_name", "room_name"), ("inviter_name", "sender_display_name")]
+    {
+        if let Some(name) = text::one_line(part(field), LONGEST_NAME) {
+            query.append_pair(parameter, &name);
+        }
+    }
+    for field in ["room_avatar_url", "guest_access_token", "guest_user_id", "room_type"] {
+        let value = part(field);
+        if !value.is_empty() && value.len() <= LONGEST_PART {
+            query.append_pair(field, value);
+        }
+    }
+    let room: String = form_urlencoded::byte_serialize(request.room_id.as_bytes()).collect();
+    let client = web_client(app, part("org.matrix.web_client_location"));
+    // In a fragment nobody undoes the form encoding of a space.
+    let query = query.finish().replace('+', "%20");
+    format!("{client}/#/room/{}?{query}", room.replace('+', "%20"))
+}
+
+/// The web client that the homeserver wishes, if the operator trusts it; else the operator's own.
+fn web_client<'a>(app: &'a App, wished: &'a str) -> &'a str {
+    let wished = wished.trim_end_matches('/');
+    let config = &app.config.invites;
+    if config.other_web_clients.iter().any(|trusted| trusted == wished) {
+        wished
+    } else {
+        &config.web_client
+    }
+}
+
+/// An address of which only the beginnings are left: `f...@b...`. Whoever reads the room may see
+/// it, so of a part that is one character long not even that is shown.
+fn redacted(address: &str) -> String {
+    let part = |text: &str| {
+        let mut chars = text.chars();
+        match (chars.next(), chars.next()) {
+            (Some(first), Some(_)) => format!("{first}..."),
+            _ => "...".to_owned(),
+        }
+    };
+    match address.split_once('@') {
+        Some((local, domain)) => format!("{}@{}", part(local), part(domain)),
+        None => part(address),
+    }
+}
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// No invitation has that token.
+    #[error("no such invitation")]
+    Unknown,
+    /// It can't be signed.
+    #[error("it can't be signed")]
+    Sign(#[from] NotCanonical),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Signs, for the one who was invited, that `mxid` is the one whom the invitation `token` is for,
+/// with the key out of the mail.
+///
+/// # Errors
+/// When there is no such invitation.
+pub async fn sign(
+    app: &App,
+    token: String,
+    mxid: &UserId,
+    key: &SigningKey,
+) -> Result<Object, SignError> {
+    let of_token = token.clone();
+    let invite = app.store.read(move |tx| invites::find(tx, &of_token)).await?;
+    let invite = invite.ok_or(SignError::Unknown)?;
+    let mut object: Object = Map::from_iter([
+        ("mxid".to_owned(), Value::from(mxid.as_str())),
+        ("sender".to_owned(), Value::from(invite.sender)),
+        ("token".to_owned(), Value::from(token)),
+    ]);
+    key.sign(&app.config.server.name, &mut object)?;
+    Ok(object)
+}
+
+/// Whether `key` belongs to an invitation.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_ephemeral_key(app: &App, key: Vec<u8>) -> Result<bool, StoreError> {
+    app.store.read(move |tx| invites::is_ephemeral_key(tx, &key)).await
+}
+
+/// Forgets invitations that nobody took for long.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_old(app: &App) -> Result<usize, StoreError> {
+    let before_ms = app.clock.now_ms() - crate::clock::millis(app.config.invites.lifetime);
+    app.store.write(move |tx| invites::remove_older(tx, before_ms)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redacted_address_shows_its_owner_enough_and_others_too_little() {
+        for (address, shown) in [
+            ("foo@bar.example", "f...@b..."),
+            ("f@bar.example", "...@b..."),
+            ("émile@ü", "é...@..."),
+        ] {
+            assert_eq!(redacted(address), shown);
+        }
+    }
+
+    #[test]
+    fn a_bare_room_is_a_chat_and_a_space_a_space() {
+        let kind = |json: Value| kind_of(json.as_object().unwrap());
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert_eq!(kind(json(r#"{"room_name": "", "room_alias": null}"#)), InvitationKind::Direct);
+        assert_eq!(kind(json(r#"{"room_alias": "#a:b"}"#)), InvitationKind::Room);
+        assert_eq!(kind(json(r#"{"room_type": "m.space"}"#)), InvitationKind::Space);
+        assert_eq!(kind(json(r#"{"is_direct": false}"#)), InvitationKind::Room);
+    }
+}
