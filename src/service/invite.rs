@@ -276,7 +276,7 @@ mod tests {
         let kind = |json: Value| kind_of(json.as_object().unwrap());
         let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
         assert_eq!(kind(json(r#"{"room_name": "", "room_alias": null}"#)), InvitationKind::Direct);
-        assert_eq!(kind(json(r#"{"room_alias": "#a:b"}"#)), InvitationKind::Room);
+        assert_eq!(kind(json(r##"{"room_alias": "#a:b"}"##)), InvitationKind::Room);
         assert_eq!(kind(json(r#"{"room_type": "m.space"}"#)), InvitationKind::Space);
         assert_eq!(kind(json(r#"{"is_direct": false}"#)), InvitationKind::Room);
     }

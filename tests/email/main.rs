@@ -55,6 +55,7 @@ impl Door {
     fn try_to(transport: EmailTransport, from: &str) -> Result<Self, DeliveryError> {
         let email = config::Email { from: from.parse().unwrap(), transport };
         let server = config::Server {
+            aliases: Vec::new(),
             name: "id.example.org".parse().unwrap(),
             base_url: "https://id.example.org".to_owned(),
             listen: Vec::new(),
