@@ -25,6 +25,15 @@ impl Api {
         self.request("POST", path, Some(body)).await
     }
 
+    /// A POST without a body.
+    pub(crate) async fn post_empty(&self, path: &str) -> Answer {
+        self.request("POST", path, None).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.request("PUT", path, Some(body)).await
+    }
+
     async fn request(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
         let url = format!("{}{path}", self.base);
         let mut request = self.http.request(method.parse().unwrap(), &url);

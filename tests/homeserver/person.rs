@@ -1,12 +1,17 @@
 //! People, who do what their clients let them do.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::{
     api::{Answer, Api},
-    synapse,
+    synapse::Synapse,
     world::World,
 };
+
+/// Everybody's.
+const PASSWORD: &str = "correct horse battery staple";
 
 /// Somebody with an account at the homeserver.
 pub(crate) struct Person<'a> {
@@ -33,14 +38,14 @@ impl Session {
 
 impl<'a> Person<'a> {
     /// Opens an account at the homeserver.
-    pub(crate) async fn register(world: &'a World, name: &str) -> Self {
-        let homeserver = world.homeserver();
+    pub(crate) async fn register(world: &'a World, synapse: &Synapse, name: &str) -> Self {
+        let homeserver = world.client_api(synapse);
         let auth = json!({ "type": "m.login.dummy" });
-        let body = json!({ "username": name, "password": "12345678", "auth": auth });
+        let body = json!({ "username": name, "password": PASSWORD, "auth": auth });
         let registered = homeserver.post("/register", body).await.ok();
         let token = registered["access_token"].as_str().unwrap();
         let homeserver = homeserver.with_token(token);
-        let mxid = format!("@{name}:{}", synapse::NAME);
+        let mxid = format!("@{name}:{}", synapse.name);
         assert_eq!(registered["user_id"], mxid);
         Self { world, mxid, homeserver, identity: world.identity() }
     }
@@ -59,7 +64,7 @@ impl<'a> Person<'a> {
 
     /// Asks for a mail that proves the address.
     pub(crate) async fn ask_for_mail(&self, address: &str) -> Session {
-        let client_secret = "monkeys_are.GREAT".to_owned();
+        let client_secret = format!("monkeys_are.GREAT-{}", rand::random::<u32>());
         let body = json!({ "email": address, "client_secret": client_secret, "send_attempt": 1 });
         let opened = self.identity.post("/validate/email/requestToken", body).await.ok();
         Session { sid: opened["sid"].as_str().unwrap().to_owned(), client_secret }
@@ -78,6 +83,29 @@ impl<'a> Person<'a> {
         body["sid"] = json!(session.sid);
         body["client_secret"] = json!(session.client_secret);
         self.homeserver.post("/account/3pid/bind", body).await
+    }
+
+    /// Binds what was proved in a session, without the homeserver's help.
+    pub(crate) async fn bind_directly(&self, session: &Session) -> Answer {
+        let mut body = json!({ "mxid": self.mxid });
+        body["sid"] = json!(session.sid);
+        body["client_secret"] = json!(session.client_secret);
+        self.identity.post("/3pid/bind", body).await
+    }
+
+    /// Has the homeserver unbind an address.
+    pub(crate) async fn unbind(&self, address: &str) -> Answer {
+        let id_server = self.world.bindery.id_server();
+        let body = json!({ "medium": "email", "address": address, "id_server": id_server });
+        self.homeserver.post("/account/3pid/unbind", body).await
+    }
+
+    /// Gives up the account at the homeserver.
+    pub(crate) async fn leave_homeserver(&self) -> Answer {
+        let identifier = json!({ "type": "m.id.user", "user": self.mxid });
+        let auth =
+            json!({ "type": "m.login.password", "identifier": identifier, "password": PASSWORD });
+        self.homeserver.post("/account/deactivate", json!({ "auth": auth })).await
     }
 
     /// Proves an address and binds it.
@@ -119,6 +147,56 @@ impl<'a> Person<'a> {
         let event = state.as_array()?.iter().find(|event| event["state_key"] == self.mxid)?;
         assert_eq!(event["content"]["membership"], "invite", "{event}");
         Some(event["sender"].as_str().unwrap().to_owned())
+    }
+
+    /// Joins a room.
+    pub(crate) async fn join(&self, room: &str) -> Answer {
+        self.homeserver.post(&format!("/join/{room}"), json!({})).await
+    }
+
+    /// Joins a room by an invitation that was signed for this person.
+    pub(crate) async fn join_signed(&self, room: &str, signed: &Value) -> Answer {
+        self.homeserver
+            .post(&format!("/join/{room}"), json!({ "third_party_signed": signed }))
+            .await
+    }
+
+    /// Declines the invitation to a room.
+    pub(crate) async fn decline(&self, room: &str) {
+        self.homeserver.post(&format!("/rooms/{room}/leave"), json!({})).await.ok();
+    }
+
+    /// Asserts that these people are in a room, and no others.
+    pub(crate) async fn sees_in(&self, room: &str, people: &[&Person<'_>]) {
+        let members = self.homeserver.get(&format!("/rooms/{room}/joined_members")).await.ok();
+        let members: BTreeSet<_> = members["joined"].as_object().unwrap().keys().collect();
+        assert_eq!(members, people.iter().map(|person| &person.mxid).collect());
+    }
+
+    /// What a room shows of those who are invited to it by their address.
+    pub(crate) async fn invited_by_address(&self, room: &str) -> Vec<String> {
+        let events = self.invitations_by_address(room).await;
+        let name = |event: &Value| event["content"]["display_name"].as_str().map(str::to_owned);
+        events.iter().filter_map(name).collect()
+    }
+
+    /// Takes back all invitations of addresses to a room.
+    pub(crate) async fn take_back_invitations(&self, room: &str) {
+        for event in self.invitations_by_address(room).await {
+            let token = event["state_key"].as_str().unwrap();
+            let path = format!("/rooms/{room}/state/m.room.third_party_invite/{token}");
+            self.homeserver.put(&path, json!({})).await.ok();
+        }
+    }
+
+    async fn invitations_by_address(&self, room: &str) -> Vec<Value> {
+        let Value::Array(mut state) =
+            self.homeserver.get(&format!("/rooms/{room}/state")).await.ok()
+        else {
+            panic!("the state of a room is no list")
+        };
+        state.retain(|event| event["type"] == "m.room.third_party_invite");
+        state
     }
 
     /// Everything that the homeserver shows this person.

@@ -134,3 +134,18 @@ async fn matrix_js_sdk_validates_binds_finds_and_invites() {
     sdk.ok("inviteByThreePid", &json!([room, "email", "alice@people.test"]));
     assert_eq!(alice.inviter(&room).await.as_deref(), Some("@bob:hs.test"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn matrix_js_sdk_joins_by_the_mailed_url() {
+    let world = World::start().await;
+    let (alice, bob) = (world.newcomer("alice").await, world.newcomer("bob").await);
+    let room = bob.open_room("Tea").await;
+    let mut sdk = Sdk::start(&world, &bob);
+    sdk.introduce();
+    sdk.ok("inviteByThreePid", &json!([room, "email", "alice@people.test"]));
+
+    let mut sdk = Sdk::start(&world, &alice);
+    let sign_url = world.sign_url("alice@people.test");
+    assert_eq!(sdk.ok("joinRoom", &json!([room, { "inviteSignUrl": sign_url }])), json!(room));
+    bob.sees_in(&room, &[&alice, &bob]).await;
+}

@@ -15,14 +15,12 @@ use crate::{
     process::{Process, free_port},
 };
 
-/// Its name.
-pub(crate) const NAME: &str = "hs.test";
-
 /// Which signing key it has is of no account.
 const SIGNING_KEY: &str = "ed25519 a_test YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA0\n";
 
 /// The homeserver and its data.
 pub(crate) struct Synapse {
+    pub(crate) name: String,
     pub(crate) port: u16,
     folder: PathBuf,
     authorities: PathBuf,
@@ -31,19 +29,28 @@ pub(crate) struct Synapse {
 }
 
 impl Synapse {
-    /// Starts one whose files are in `folder`.
-    pub(crate) async fn start(ca: &Ca, folder: PathBuf, http: &reqwest::Client) -> Self {
+    /// Starts one whose files are in `folder`. Without a name it has that of its address, by which
+    /// other homeservers find it.
+    pub(crate) async fn start(
+        name: Option<&str>,
+        ca: &Ca,
+        folder: PathBuf,
+        http: &reqwest::Client,
+    ) -> Self {
         fs::create_dir(&folder).unwrap();
         let port = free_port();
-        let (certificate, key) = ca.pem(&[NAME, "localhost"]);
+        let name = name.map_or_else(|| format!("localhost:{port}"), str::to_owned);
+        let host = name.split(':').next().unwrap();
+        let (certificate, key) = ca.pem(&[host, "localhost"]);
         fs::write(folder.join("certificate.pem"), certificate).unwrap();
         fs::write(folder.join("key.pem"), key).unwrap();
         fs::write(folder.join("signing.key"), SIGNING_KEY).unwrap();
         // JSON is YAML.
-        fs::write(folder.join("homeserver.yaml"), config(&folder, port).to_string()).unwrap();
+        fs::write(folder.join("homeserver.yaml"), config(&folder, &name, port).to_string())
+            .unwrap();
         let authorities = ca.file().to_owned();
         let process = Mutex::new(run(&folder, &authorities));
-        let synapse = Self { port, folder, authorities, http: http.clone(), process };
+        let synapse = Self { name, port, folder, authorities, http: http.clone(), process };
         synapse.answers().await;
         synapse
     }
@@ -84,10 +91,10 @@ fn run(folder: &Path, authorities: &Path) -> Process {
     )
 }
 
-fn config(folder: &Path, port: u16) -> serde_json::Value {
+fn config(folder: &Path, name: &str, port: u16) -> serde_json::Value {
     let often = json!({ "per_second": 1000, "burst_count": 1000 });
     json!({
-        "server_name": NAME,
+        "server_name": name,
         "listeners": [{
             "port": port,
             "bind_addresses": ["127.0.0.1"],

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use mail_parser::MessageParser;
+use serde_json::Value;
 use tempfile::TempDir;
+use url::Url;
 
 use crate::{
     api::Api,
@@ -20,9 +22,9 @@ pub(crate) struct World {
     pub(crate) synapse: Synapse,
     smtp: SmtpServer,
     http: reqwest::Client,
-    _dns: FakeDns,
+    dns: FakeDns,
     ca: Ca,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl World {
@@ -36,13 +38,14 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let (dns, smtp) = (FakeDns::start().await, SmtpServer::start(Behaviour::default()).await);
         let http = client(&ca);
-        let synapse = Synapse::start(&ca, folder.path().join("synapse"), &http).await;
+        let synapse =
+            Synapse::start(Some("hs.test"), &ca, folder.path().join("hs.test"), &http).await;
         // The name is found by its service record alone.
         dns.service("_matrix-fed._tcp.hs.test", &[(10, 0, synapse.port, "machine.test")]);
         dns.host("machine.test", &["127.0.0.1"]);
         let around = Surroundings { ca: &ca, nameserver: dns.address(), smtp_port: smtp.port };
         let bindery = Bindery::start(around, folder.path().join("bindery"), toml, &http).await;
-        Self { bindery, synapse, smtp, http, _dns: dns, ca, _folder: folder }
+        Self { bindery, synapse, smtp, http, dns, ca, folder }
     }
 
     /// The file of the authorities that everyone here trusts.
@@ -50,13 +53,16 @@ impl World {
         self.ca.file()
     }
 
-    /// The homeserver's client API, for nobody in particular.
-    pub(crate) fn homeserver(&self) -> Api {
-        Api {
-            http: self.http.clone(),
-            base: format!("{}/_matrix/client/v3", self.synapse.base_url()),
-            token: None,
-        }
+    /// One more homeserver.
+    pub(crate) async fn another_homeserver(&self, folder: &str) -> Synapse {
+        self.dns.host("localhost", &["127.0.0.1"]);
+        Synapse::start(None, &self.ca, self.folder.path().join(folder), &self.http).await
+    }
+
+    /// The client API of a homeserver, for nobody in particular.
+    pub(crate) fn client_api(&self, synapse: &Synapse) -> Api {
+        let base = format!("{}/_matrix/client/v3", synapse.base_url());
+        Api { http: self.http.clone(), base, token: None }
     }
 
     /// The identity server's API, for nobody in particular.
@@ -70,32 +76,54 @@ impl World {
 
     /// A new user of the homeserver, whom Bindery doesn't know yet.
     pub(crate) async fn newcomer(&self, name: &str) -> Person<'_> {
-        Person::register(self, name).await
+        Person::register(self, &self.synapse, name).await
     }
 
     /// A new user of the homeserver with an account at Bindery.
     pub(crate) async fn person(&self, name: &str) -> Person<'_> {
-        let mut person = self.newcomer(name).await;
+        self.person_of(&self.synapse, name).await
+    }
+
+    /// A new user of another homeserver with an account at Bindery.
+    pub(crate) async fn person_of(&self, synapse: &Synapse, name: &str) -> Person<'_> {
+        let mut person = Person::register(self, synapse, name).await;
         person.introduce().await;
         person
     }
 
     /// Opens the link in the newest mail to `address` in a browser.
     pub(crate) async fn open_mailed_link(&self, address: &str) {
-        let text = self.last_mail_to(address);
-        let link = text.split_whitespace().find(|word| word.starts_with("https:")).unwrap();
-        let page = self.http.get(link).send().await.unwrap();
+        let page = self.http.get(self.mailed_link(address)).send().await.unwrap();
         assert_eq!(page.status(), 200, "{}", page.text().await.unwrap());
     }
 
-    /// What the newest mail to `address` says.
-    fn last_mail_to(&self, address: &str) -> String {
+    /// The URL by which the newest mail to `address`, an invitation, lets the web client have a
+    /// signature made.
+    pub(crate) fn sign_url(&self, address: &str) -> Url {
+        // All that is for the web client stands in the fragment, as if that were a path and query.
+        let route = Url::parse("https://client/").unwrap();
+        let route = route.join(self.mailed_link(address).fragment().unwrap()).unwrap();
+        let sign_url = route.query_pairs().find(|(name, _)| name == "signurl").unwrap().1;
+        sign_url.parse().unwrap()
+    }
+
+    /// Has the invitation in the newest mail to `address` signed for `mxid`, as web clients do.
+    pub(crate) async fn sign_invitation(&self, address: &str, mxid: &str) -> Value {
+        let mut url = self.sign_url(address);
+        url.query_pairs_mut().append_pair("mxid", mxid);
+        Api { http: self.http.clone(), base: url.into(), token: None }.post_empty("").await.ok()
+    }
+
+    /// The link in the newest mail to `address`.
+    fn mailed_link(&self, address: &str) -> Url {
         let seen = self.smtp.seen();
         let to = format!("<{address}>");
         let mail = seen.mails.iter().rev().find(|mail| mail.to.iter().any(|t| t.contains(&to)));
         let mail = mail.unwrap_or_else(|| panic!("no mail went to {address}"));
         let mail = MessageParser::default().parse(&mail.raw).unwrap();
-        mail.body_text(0).unwrap().into_owned()
+        let text = mail.body_text(0).unwrap();
+        let link = text.split_whitespace().find(|word| word.starts_with("https:"));
+        link.unwrap_or_else(|| panic!("no link: {text}")).parse().unwrap()
     }
 }
 
