@@ -17,8 +17,8 @@ use tokio::{
 };
 use url::Url;
 
-const MISSING: &str =
-    "chromedriver can't be run: apt-get install --no-install-recommends chromium chromium-driver";
+/// What mends most of what can go wrong here.
+const MEND: &str = "apt-get install --no-install-recommends chromium chromium-driver";
 
 /// The colours that a person prefers.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ impl Chromium {
             .capabilities(capabilities(profile.path()))
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
-            .unwrap_or_else(|error| panic!("Chromium does not start: {error}"));
+            .unwrap_or_else(|error| panic!("Chromium does not start, try {MEND}: {error}"));
         let session = client.session_id().await.unwrap().unwrap();
         let chromium = Self { client, port, session, _driver: driver, _profile: profile };
         chromium.resize(width, 844).await;
@@ -103,7 +103,7 @@ impl Chromium {
         lines.as_array().unwrap().clone()
     }
 
-    /// Sends a command of the Chrome DevTools protocol.
+    /// Sends a command of the Chrome `DevTools` protocol.
     pub(crate) async fn devtools(&self, command: &str, params: Value) -> Value {
         let body = json!({ "cmd": command, "params": params });
         self.client.issue_cmd(Vendor { path: "goog/cdp/execute", body }).await.unwrap()
@@ -135,7 +135,7 @@ async fn start_driver() -> (Child, u16) {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .unwrap_or_else(|error| panic!("{MISSING} ({error})"));
+        .unwrap_or_else(|error| panic!("chromedriver can't be run, try {MEND}: {error}"));
     let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
     let port = async {
         loop {
@@ -146,7 +146,7 @@ async fn start_driver() -> (Child, u16) {
             }
         }
     };
-    let port = tokio::time::timeout(Duration::from_secs(60), port).await;
+    let port = tokio::time::timeout(Duration::from_mins(1), port).await;
     (driver, port.unwrap_or_else(|_| panic!("chromedriver does not start")))
 }
 

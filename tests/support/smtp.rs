@@ -31,6 +31,8 @@ pub(crate) struct Behaviour {
     pub(crate) trouble: Option<(&'static str, Trouble)>,
     /// ... once it has taken this many mails.
     pub(crate) mails_before_trouble: usize,
+    /// How often that happens, before the server does its duty again.
+    pub(crate) troubles: usize,
     /// After so many mails it leaves, with these last words.
     pub(crate) leaves: Option<(usize, &'static str)>,
 }
@@ -59,6 +61,7 @@ impl Default for Behaviour {
             smtputf8: false,
             trouble: None,
             mails_before_trouble: 0,
+            troubles: usize::MAX,
             leaves: None,
         }
     }
@@ -73,6 +76,8 @@ pub(crate) struct Seen {
     pub(crate) plain_commands: Vec<String>,
     pub(crate) connections: usize,
     pub(crate) farewells: usize,
+    /// How often the trouble was made.
+    pub(crate) troubles: usize,
 }
 
 #[derive(Clone, Default)]
@@ -242,9 +247,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'a, S> {
     /// Says `reply`, unless this is where the trouble begins.
     async fn answer(&mut self, verb: &str, reply: &str) -> Option<()> {
         let behaviour = &self.host.behaviour;
-        let mails = self.host.seen.borrow().mails.len();
         let reply = match behaviour.trouble {
-            Some((at, trouble)) if at == verb && mails >= behaviour.mails_before_trouble => {
+            Some((at, trouble)) if at == verb && self.is_time_for_trouble() => {
+                self.host.seen.send_modify(|seen| seen.troubles += 1);
                 match trouble {
                     Trouble::Says(instead) => instead,
                     Trouble::HangsUp => return None,
@@ -255,6 +260,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Dialogue<'a, S> {
         };
         self.stream.write_all(format!("{reply}\r\n").as_bytes()).await.ok()?;
         self.stream.flush().await.ok()
+    }
+
+    fn is_time_for_trouble(&self) -> bool {
+        let (behaviour, seen) = (&self.host.behaviour, self.host.seen.borrow());
+        seen.mails.len() >= behaviour.mails_before_trouble && seen.troubles < behaviour.troubles
     }
 
     fn extensions(&self) -> String {
