@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use diesel::{Connection, PgConnection};
+use diesel::{Connection, PgConnection, RunQueryDsl, connection::SimpleConnection};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -172,4 +172,26 @@ async fn while_postgresql_is_away_clients_are_put_off_and_then_served_by_the_sam
     all_are_put_off(&you, &bodies[2]).await;
     cluster.signal_all("CONT");
     serves_again(&you, &bodies[2], &emails).await;
+}
+
+#[tokio::test]
+async fn background_work_that_hangs_does_not_keep_the_server_from_stopping() {
+    let home = Home::new();
+    if !home.database.is_postgres() {
+        return; // On SQLite the start would have to wait as well.
+    }
+    home.serve().await.kill().await;
+    let mut locking = PgConnection::establish(&home.database.url).unwrap();
+    locking.batch_execute("BEGIN; LOCK TABLE sessions IN EXCLUSIVE MODE").unwrap();
+    // It looks for expired sessions as soon as it has started.
+    let mut server = home.serve().await;
+    let waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'sessions'::regclass";
+    until("work that waits", async || {
+        (diesel::sql_query(waiting).execute(&mut locking) == Ok(1)).then_some(())
+    })
+    .await;
+    let asked = Instant::now();
+    server.signal("TERM");
+    assert!(server.ended().await.success());
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
 }
