@@ -29,7 +29,7 @@ pub(super) async fn register(
     let fields = body.fields()?;
     let openid_token = fields.text("access_token")?;
     let homeserver: ServerName = fields.parsed("matrix_server_name")?;
-    limit(&app.limits.register_per_client, client.source())?;
+    limit(app.limits.register_per_client.as_ref(), client.source())?;
     let token = service::account::register(&app, &homeserver, openid_token).await?;
     Ok(Json(Registered { access_token: token.clone(), token }))
 }

@@ -46,7 +46,7 @@ pub(super) async fn unbind(
     let fields = body.fields()?;
     let mxid: UserId = fields.parsed("mxid")?;
     let threepid = fields.object("threepid")?.threepid()?;
-    limit(&app.limits.proof_per_client, client.source())?;
+    limit(app.limits.proof_per_client.as_ref(), client.source())?;
     let proofs = x_matrix(&request);
     if !proofs.is_empty() {
         let uri = request.uri().path_and_query().map_or("", |uri| uri.as_str());

@@ -107,9 +107,10 @@ impl ApiError {
     /// The one table of status and errcode. No `_` arm: a new variant has to choose.
     fn wire(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::UnknownEndpoint => (StatusCode::NOT_FOUND, "M_UNRECOGNIZED"),
+            Self::UnknownEndpoint | Self::UnknownInvite => {
+                (StatusCode::NOT_FOUND, "M_UNRECOGNIZED")
+            }
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED"),
-            Self::UnknownInvite => (StatusCode::NOT_FOUND, "M_UNRECOGNIZED"),
             Self::UnknownMedium => (StatusCode::BAD_REQUEST, "M_UNRECOGNIZED"),
             Self::ThreepidInUse(_) => (StatusCode::BAD_REQUEST, "M_THREEPID_IN_USE"),
             Self::NotJson => (StatusCode::BAD_REQUEST, "M_NOT_JSON"),

@@ -178,8 +178,8 @@ pub(super) fn access_token(request: &HttpRequest) -> Option<String> {
 }
 
 /// Counts a request against a limit that is switched on.
-pub(super) fn limit(limit: &Option<RateLimit>, key: impl Hash) -> Result<(), ApiError> {
-    limit.as_ref().map_or(Ok(()), |limit| Ok(limit.take(key, 1)?))
+pub(super) fn limit(limit: Option<&RateLimit>, key: impl Hash) -> Result<(), ApiError> {
+    limit.map_or(Ok(()), |limit| Ok(limit.take(key, 1)?))
 }
 
 /// Where a request comes from, by the connection or by a proxy that is trusted.

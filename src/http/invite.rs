@@ -50,8 +50,8 @@ pub(super) async fn store_invite(
     let sender: UserId = fields.parsed("sender")?;
     let room_id = room_id(&fields)?;
     caller.must_be(&sender)?;
-    limit(&app.limits.invite_per_account, &caller.mxid)?;
-    limit(&app.limits.invite_per_address, &threepid)?;
+    limit(app.limits.invite_per_account.as_ref(), &caller.mxid)?;
+    limit(app.limits.invite_per_address.as_ref(), &threepid)?;
     let request = InviteRequest { threepid, room_id, sender, all: fields.into_object() };
     let stored = service::invite::store(&app, request).await?;
     Ok(Json(answer(&app, stored)))
@@ -98,7 +98,7 @@ pub(super) async fn sign(
 ) -> Result<Json<Object>, ApiError> {
     let bytes = body.bytes()?;
     let fields = if matches!(bytes.trim_ascii(), b"" | b"null" | b"{}") && query.0.has("token") {
-        limit(&app.limits.proof_per_client, client.source())?;
+        limit(app.limits.proof_per_client.as_ref(), client.source())?;
         query.0
     } else {
         Caller::from_request(&request, &mut Payload::None).await?;

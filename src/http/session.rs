@@ -66,9 +66,9 @@ fn limit_messages(
     client: ClientAddress,
     threepid: &ThreePid,
 ) -> Result<(), ApiError> {
-    limit(&app.limits.request_token_per_account, mxid)?;
-    limit(&app.limits.request_token_per_client, client.source())?;
-    limit(&app.limits.request_token_per_address, threepid)
+    limit(app.limits.request_token_per_account.as_ref(), mxid)?;
+    limit(app.limits.request_token_per_client.as_ref(), client.source())?;
+    limit(app.limits.request_token_per_address.as_ref(), threepid)
 }
 
 /// `POST /_matrix/identity/v2/validate/email/submitToken` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv2validateemailsubmittoken)
@@ -85,7 +85,7 @@ pub(super) async fn submit_token(
 async fn submit(app: &App, fields: &Fields) -> Result<Option<String>, ApiError> {
     let key = fields.session_key()?;
     let token = fields.text("token")?;
-    limit(&app.limits.submit_token_per_session, &key.sid)?;
+    limit(app.limits.submit_token_per_session.as_ref(), &key.sid)?;
     Ok(service::session::submit_token(app, key, token).await?)
 }
 

@@ -70,12 +70,12 @@ impl Tx<'_> {
     /// Makes all who bind `threepid` or invite it wait for each other until the transaction ends:
     /// an invitation must not slip past a bind that happens at the same moment.
     pub(super) fn lock_threepid(&mut self, threepid: &ThreePid) -> Result<(), StoreError> {
-        let [a, b, c, d, e, f, g, h, ..] = threepid.lookup_hash("lock");
-        self.lock(i64::from_be_bytes([a, b, c, d, e, f, g, h]))
+        self.lock(&threepid.lookup_hash("lock"))
     }
 
-    /// Keeps every other holder of the same `key` out until the transaction ends.
-    pub(super) fn lock(&mut self, key: i64) -> Result<(), StoreError> {
+    /// Keeps every other holder of a lock on the same `hash` out until the transaction ends.
+    pub(super) fn lock(&mut self, hash: &[u8]) -> Result<(), StoreError> {
+        let key = i64::from_be_bytes(hash.first_chunk().copied().unwrap_or_default());
         self.advisory_lock(&format!("SELECT pg_advisory_xact_lock({key})"))
     }
 

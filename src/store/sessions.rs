@@ -140,8 +140,7 @@ fn find(tx: &mut Tx<'_>, sid: &str) -> Result<Option<Session>, StoreError> {
 /// Keeps other requests with the same client secret out until the transaction ends: two that
 /// find no session would open one each.
 pub fn lock_secret(tx: &mut Tx<'_>, client_secret_hash: &SecretHash) -> Result<(), StoreError> {
-    let key = client_secret_hash.first_chunk().copied().unwrap_or_default();
-    tx.lock(i64::from_be_bytes(key))
+    tx.lock(client_secret_hash)
 }
 
 /// The newest session of `threepid` that was opened with this client secret.
