@@ -96,13 +96,15 @@ pub(super) async fn sign(
     query: Query,
     body: Body,
 ) -> Result<Json<Object>, ApiError> {
-    let bytes = body.bytes()?;
-    let fields = if matches!(bytes.trim_ascii(), b"" | b"null" | b"{}") && query.0.has("token") {
+    let bytes = body.bytes();
+    let is_empty =
+        bytes.as_ref().is_ok_and(|bytes| matches!(bytes.trim_ascii(), b"" | b"null" | b"{}"));
+    let fields = if is_empty && query.0.has("token") {
         limit(app.limits.proof_per_client.as_ref(), client.source())?;
         query.0
     } else {
         Caller::from_request(&request, &mut Payload::None).await?;
-        Fields::from_json(&bytes)?
+        Fields::from_json(&bytes?)?
     };
     let token = fields.opaque_id("token")?.to_owned();
     let mxid: UserId = fields.parsed("mxid")?;

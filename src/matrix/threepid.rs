@@ -31,6 +31,9 @@ pub enum Medium {
 }
 
 impl Medium {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Email, Self::Msisdn];
+
     /// The medium's name in the protocol.
     #[must_use]
     pub fn as_str(self) -> &'static str {

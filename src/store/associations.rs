@@ -16,7 +16,7 @@ use crate::{
     matrix::{
         id::UserId,
         json::Object,
-        threepid::{LookupHash, ThreePid},
+        threepid::{LookupHash, Medium, ThreePid},
     },
 };
 
@@ -162,25 +162,21 @@ pub fn mxids_of_hashes(
     Ok(found)
 }
 
-/// Up to `count` bound 3PIDs in the order of the table, those after `after`.
+/// Up to `count` bound 3PIDs of `medium`, those whose addresses come after `address`, in order.
 pub fn threepids_after(
     tx: &mut Tx<'_>,
-    after: Option<&ThreePid>,
+    medium: Medium,
+    address: &str,
     count: i64,
 ) -> Result<Vec<ThreePid>, StoreError> {
-    let (medium, address) = after.map_or(("", ""), |t| (t.medium().as_str(), t.address()));
-    let rows: Vec<(String, String)> = associations::table
-        .filter(
-            associations::medium
-                .gt(medium)
-                .or(associations::medium.eq(medium).and(associations::address.gt(address))),
-        )
-        .order((associations::medium, associations::address))
+    // One medium at a time: a condition on both columns would read the table from its beginning.
+    let addresses: Vec<String> = associations::table
+        .filter(associations::medium.eq(medium.as_str()))
+        .filter(associations::address.gt(address))
+        .order(associations::address)
         .limit(count)
-        .select((associations::medium, associations::address))
+        .select(associations::address)
         .load(&mut *tx.0)?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|(medium, address)| ThreePid::stored(&medium, address))
-        .collect())
+    let threepid = |address| ThreePid::stored(medium.as_str(), address);
+    Ok(addresses.into_iter().filter_map(threepid).collect())
 }

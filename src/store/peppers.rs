@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::{StoreError, Tx, associations, schema::peppers};
+use crate::matrix::threepid::Medium;
 
 /// A pepper; the one with the highest id is current.
 #[derive(Debug, Clone, Queryable)]
@@ -58,10 +59,12 @@ pub fn replace_older(
             peppers::created_at.eq(new.created_at),
         ))
         .execute(&mut *tx.0)?;
-    let mut batch = associations::threepids_after(tx, None, BATCH)?;
-    while let Some(last) = batch.last().cloned() {
-        associations::add_hashes(tx, &new, &batch)?;
-        batch = associations::threepids_after(tx, Some(&last), BATCH)?;
+    for medium in Medium::ALL {
+        let mut batch = associations::threepids_after(tx, medium, "", BATCH)?;
+        while let Some(last) = batch.last().cloned() {
+            associations::add_hashes(tx, &new, &batch)?;
+            batch = associations::threepids_after(tx, medium, last.address(), BATCH)?;
+        }
     }
     // The old hashes go with their pepper, by foreign key.
     diesel::delete(peppers::table.filter(peppers::id.lt(new.id))).execute(&mut *tx.0)?;

@@ -11,7 +11,7 @@ use crate::harness::{Answer, Caller, TestApp, V2, answer};
 const ALICE: &str = "@alice:hs.example";
 
 /// All paths with their methods.
-const PATHS: [(&str, &str); 18] = [
+const PATHS: [(&str, &str); 21] = [
     ("/health/live", "GET"),
     ("/health/ready", "GET"),
     ("/_matrix/identity/versions", "GET"),
@@ -20,6 +20,7 @@ const PATHS: [(&str, &str); 18] = [
     ("/_matrix/identity/v2/account", "GET"),
     ("/_matrix/identity/v2/account/logout", "POST"),
     ("/_matrix/identity/v2/terms", "GET, POST"),
+    ("/_matrix/identity/v2/pubkey/ephemeral/isvalid", "GET"),
     ("/_matrix/identity/v2/pubkey/isvalid", "GET"),
     ("/_matrix/identity/v2/pubkey/ed25519:1", "GET"),
     ("/_matrix/identity/v2/hash_details", "GET"),
@@ -29,6 +30,8 @@ const PATHS: [(&str, &str); 18] = [
     ("/_matrix/identity/v2/3pid/getValidated3pid", "GET"),
     ("/_matrix/identity/v2/3pid/bind", "POST"),
     ("/_matrix/identity/v2/3pid/unbind", "POST"),
+    ("/_matrix/identity/v2/store-invite", "POST"),
+    ("/_matrix/identity/v2/sign-ed25519", "POST"),
     ("/_matrix/identity/v2/unknown", ""),
 ];
 
@@ -53,6 +56,12 @@ pub(crate) fn bodies() -> Vec<(&'static str, Value)> {
             "/3pid/unbind",
             json!({ "sid": "s", "client_secret": "c", "mxid": ALICE, "threepid": threepid }),
         ),
+        (
+            "/store-invite",
+            json!({ "medium": "email", "address": "a@example.org", "room_id": "!r:hs.example",
+                    "sender": ALICE, "room_name": "Room", "sender_display_name": "Alice" }),
+        ),
+        ("/sign-ed25519", json!({ "mxid": ALICE, "token": "t", "private_key": "x" })),
     ]
 }
 
@@ -211,6 +220,7 @@ async fn no_query_or_header_makes_the_server_fail() {
         for path in [
             format!("/account?access_token={value}"),
             format!("/pubkey/isvalid?public_key={value}"),
+            format!("/pubkey/ephemeral/isvalid?public_key={value}"),
             format!("/3pid/getValidated3pid?sid={value}&client_secret=c"),
             format!("/3pid/getValidated3pid?sid=s&client_secret={value}"),
             format!("/validate/email/submitToken?sid={value}&client_secret=c&token=t"),

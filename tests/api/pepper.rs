@@ -107,7 +107,12 @@ async fn thousands_of_associations_are_found_under_the_new_pepper() {
     // More than are hashed at a time, with addresses on both sides of the seam.
     let addresses: Vec<String> = (0..2001).map(|n| format!("user{n}@example.org")).collect();
     let bound = addresses.clone();
-    let work = move |tx: &mut Tx<'_>| bound.iter().try_for_each(|address| bind(tx, address));
+    let work = move |tx: &mut Tx<'_>| {
+        let phone = ThreePid::msisdn("447700900001").unwrap();
+        let pepper = peppers::hold_current(tx)?.unwrap();
+        associations::bind(tx, &Association { threepid: phone, ..association("a@b") }, &pepper)?;
+        bound.iter().try_for_each(|address| bind(tx, address))
+    };
     app.app.store.write(work).await.unwrap();
     app.clock.advance(WEEK);
     app.background().await;
@@ -115,6 +120,11 @@ async fn thousands_of_associations_are_found_under_the_new_pepper() {
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
     let found = alice.find(&addresses).await;
     assert_eq!(found.iter().flatten().count(), addresses.len());
+    let pepper = pepper(&alice).await;
+    let phone = crate::harness::hash("447700900001", "msisdn", &pepper);
+    let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": [phone] });
+    let found = alice.post("/lookup", body).await.ok();
+    assert_eq!(found, json!({ "mappings": { phone: ALICE } }));
 }
 
 #[tokio::test]

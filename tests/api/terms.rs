@@ -78,6 +78,17 @@ fn gated() -> Vec<(&'static str, &'static str, Value)> {
             "/3pid/bind",
             json!({ "sid": "s", "client_secret": "c", "mxid": "@alice:hs.example" }),
         ),
+        (
+            "POST",
+            "/store-invite",
+            json!({ "medium": "email", "address": "a@example.org", "room_id": "!r:hs.example",
+                    "sender": "@alice:hs.example" }),
+        ),
+        (
+            "POST",
+            "/sign-ed25519",
+            json!({ "mxid": "@alice:hs.example", "token": "t", "private_key": "x" }),
+        ),
     ]
 }
 
@@ -92,6 +103,7 @@ fn exempt() -> Vec<(&'static str, &'static str, Value)> {
         ("POST", "/terms", json!({})),
         ("GET", "/pubkey/ed25519:1", json!({})),
         ("GET", "/pubkey/isvalid?public_key=x", json!({})),
+        ("GET", "/pubkey/ephemeral/isvalid?public_key=x", json!({})),
         ("GET", "/validate/email/submitToken?sid=s&client_secret=c&token=t", json!({})),
         (
             "POST",

@@ -14,6 +14,7 @@ use crate::{
 };
 
 const UNBIND: &str = "/_matrix/identity/v2/3pid/unbind";
+const SECOND: Duration = Duration::from_secs(1);
 const KEYS: &str = "/_matrix/key/v2/server";
 
 /// A server on which @bob of a homeserver has bound an address.
@@ -192,18 +193,20 @@ async fn a_new_key_is_fetched_once_and_an_unknown_one_not_again_and_again() {
 #[tokio::test]
 async fn keys_are_believed_for_seven_days_and_not_after_their_own_end() {
     for (lifetime, believed) in [
-        (Duration::from_hours(24 * 30), Duration::from_hours(7 * 24)),
-        (Duration::from_hours(2), Duration::from_hours(2)),
+        (Duration::from_hours(24 * 30), 7 * 24 * 3600),
+        (Duration::from_hours(2), 2 * 3600),
     ] {
+        // A second less than that.
+        let believed = Duration::from_secs(believed - 1);
         let world = World::start().await;
         world.publish(&world.key, lifetime);
         let header = [world.header(&world.key, "destination_is", "id.example.org")];
         world.unbind(&header).await.ok();
-        world.app.clock.advance(believed - Duration::from_secs(1));
+        world.app.clock.advance(believed);
         world.unbind(&header).await.ok();
         assert_eq!(world.times_asked(), 1);
         world.homeserver.set_reply(KEYS, Reply::new(500, "{}"));
-        world.app.clock.advance(Duration::from_secs(1));
+        world.app.clock.advance(SECOND);
         world.unbind(&header).await.refused(502, "M_UNKNOWN");
         assert_eq!(world.times_asked(), 2);
     }
