@@ -132,8 +132,8 @@ impl Plan {
             // A validated session can't be validated again, a dead one not at all.
             _ => self.open(tx)?,
         };
-        let until_ms = self.now_ms + millis(SENDING_LEASE);
-        if !sessions::claim_sending(tx, &sid, self.now_ms, until_ms)? {
+        let lease = (self.now_ms, self.now_ms + millis(SENDING_LEASE));
+        if !sessions::claim_sending(tx, &sid, self.send_attempt, lease)? {
             return self.leave_unsent(tx, sid);
         }
         sessions::add_token(tx, &sid, &self.token_hash, (self.now_ms, GOOD_TOKENS))?;

@@ -160,15 +160,17 @@ pub fn newest_of(
     Ok(row.and_then(Row::session))
 }
 
-/// Claims the right to send a message for `sid` until `until_ms`; answers whether it was free.
-/// A sender that dies loses its claim by time.
+/// Claims the right to send the message of `send_attempt` for `sid` until `until_ms`; answers
+/// whether it was free, and not sent yet: another request may just have done that. A sender that
+/// dies loses its claim by time.
 pub fn claim_sending(
     tx: &mut Tx<'_>,
     sid: &str,
-    now_ms: i64,
-    until_ms: i64,
+    send_attempt: i64,
+    (now_ms, until_ms): (i64, i64),
 ) -> Result<bool, StoreError> {
-    let free = sessions::table.find(sid).filter(sessions::sending_until.le(now_ms));
+    let unsent = sessions::send_attempt.is_null().or(sessions::send_attempt.lt(send_attempt));
+    let free = sessions::table.find(sid).filter(sessions::sending_until.le(now_ms)).filter(unsent);
     let claimed =
         diesel::update(free).set(sessions::sending_until.eq(until_ms)).execute(&mut *tx.0)?;
     Ok(claimed == 1)
