@@ -41,7 +41,9 @@ pub(crate) const V2: &str = "/_matrix/identity/v2";
 pub(crate) struct TestApp {
     pub(crate) app: Data<App>,
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) smtp: SmtpServer,
+    pub(crate) smtp: Arc<SmtpServer>,
+    /// What `email.smtp` says.
+    mail: String,
     /// `http://127.0.0.1:port`
     pub(crate) base: String,
     pub(crate) database: Arc<TestDatabase>,
@@ -62,28 +64,31 @@ impl TestApp {
 
     /// A server whose mail server behaves as asked.
     pub(crate) async fn with_smtp(toml: &str, behaviour: Behaviour) -> Self {
-        Self::launch(toml, behaviour, Base::new()).await
+        Self::launch(toml, Base::with_smtp(behaviour).await).await
     }
 
     /// A server with retired keys beside the one that signs: lines of a key file.
     pub(crate) async fn with_retired_keys(lines: &str) -> Self {
-        let mut base = Base::new();
+        let mut base = Base::with_smtp(Behaviour::default()).await;
         base.keys += lines;
-        Self::launch("limits.enabled = false", Behaviour::default(), base).await
+        Self::launch("limits.enabled = false", base).await
     }
 
-    /// Another server on the same database under the same clock: a second node, or the first one
-    /// after a restart.
+    /// Another server on the same database under the same clock, with the same mail server: a
+    /// second node, or the first one after a restart.
     pub(crate) async fn beside(&self, toml: &str) -> Self {
-        let (database, clock) = (self.database.clone(), self.clock.clone());
-        let base = Base { database, clock, ..Base::new() };
-        Self::launch(toml, Behaviour::default(), base).await
+        let base = Base {
+            database: self.database.clone(),
+            clock: self.clock.clone(),
+            smtp: self.smtp.clone(),
+            mail: self.mail.clone(),
+            keys: signing_key(),
+        };
+        Self::launch(toml, base).await
     }
 
-    async fn launch(toml: &str, behaviour: Behaviour, base: Base) -> Self {
-        let Base { database, clock, keys } = base;
-        let smtp = SmtpServer::start(behaviour.clone()).await;
-        let mail = mail_settings(&smtp, &behaviour, &database);
+    async fn launch(toml: &str, base: Base) -> Self {
+        let Base { database, clock, smtp, mail, keys } = base;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let toml = format!(
@@ -96,7 +101,7 @@ impl TestApp {
         let config = Config::from_toml(&toml).unwrap_or_else(|faults| panic!("{faults}"));
         let app = Data::new(open(config, &keys, clock.clone()).await);
         let server = serve(app.clone(), listener);
-        Self { app, clock, smtp, base, database, client: client(), server }
+        Self { app, clock, smtp, mail, base, database, client: client(), server }
     }
 
     /// Who has no access token.
@@ -166,18 +171,28 @@ impl Drop for TestApp {
 struct Base {
     database: Arc<TestDatabase>,
     clock: Arc<ManualClock>,
+    smtp: Arc<SmtpServer>,
+    mail: String,
     /// The key file.
     keys: String,
 }
 
 impl Base {
-    fn new() -> Self {
+    async fn with_smtp(behaviour: Behaviour) -> Self {
+        let database = TestDatabase::new();
+        let smtp = SmtpServer::start(behaviour.clone()).await;
         Self {
-            database: Arc::new(TestDatabase::new()),
+            mail: mail_settings(&smtp, &behaviour, &database),
+            database: Arc::new(database),
             clock: Arc::new(ManualClock::at(START_MS)),
-            keys: format!("ed25519 1 {SEED}\n"),
+            smtp: Arc::new(smtp),
+            keys: signing_key(),
         }
     }
+}
+
+fn signing_key() -> String {
+    format!("ed25519 1 {SEED}\n")
 }
 
 /// What `email.smtp` says to reach `server`, which behaves as asked.
