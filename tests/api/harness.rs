@@ -1,6 +1,12 @@
 //! A server in the test's own process, whose clock the test moves, and the people who use it.
 
-use std::{net::TcpListener, sync::Arc};
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use actix_web::{App as Actix, HttpServer, dev::ServerHandle, web::Data};
 use bindery::{
@@ -290,8 +296,8 @@ impl Caller<'_> {
     /// Validates an address as a person does: by the link in the mail.
     pub(crate) async fn validated(&self, email: &str, canonical: &str) -> Session {
         // Another one each time: the same one would find the session that is validated already.
-        let number = self.app.mails();
-        let client_secret = format!("monkeys_are.GREAT-{number}-{}", self.app.clock.now_ms());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let client_secret = format!("monkeys_are.GREAT-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let opened = self.request_token(email, &client_secret, 1).await.ok();
         let sid = opened["sid"].as_str().unwrap().to_owned();
         let link = self.app.last_mail_to(canonical).link;

@@ -125,11 +125,9 @@ async fn the_mail_links_to_the_web_client_with_what_element_needs() {
             "guest_access_token": "guest token",
         })
     );
-    assert!(
-        mail.text.contains("Alice") && mail.text.contains("@alice:hs.example"),
-        "{}",
-        mail.text
-    );
+    // Names and ids are kept from becoming links.
+    let text = mail.text.replace('\u{2060}', "");
+    assert!(text.contains("Alice") && text.contains("@alice:hs.example"), "{text}");
 }
 
 #[tokio::test]

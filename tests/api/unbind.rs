@@ -192,10 +192,9 @@ async fn a_new_key_is_fetched_once_and_an_unknown_one_not_again_and_again() {
 
 #[tokio::test]
 async fn keys_are_believed_for_seven_days_and_not_after_their_own_end() {
-    for (lifetime, believed) in [
-        (Duration::from_hours(24 * 30), 7 * 24 * 3600),
-        (Duration::from_hours(2), 2 * 3600),
-    ] {
+    for (lifetime, believed) in
+        [(Duration::from_hours(24 * 30), 7 * 24 * 3600), (Duration::from_hours(2), 2 * 3600)]
+    {
         // A second less than that.
         let believed = Duration::from_secs(believed - 1);
         let world = World::start().await;
