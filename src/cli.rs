@@ -14,7 +14,10 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{config::Config, store::Store};
+use crate::{
+    config::{Config, Database, DatabaseKind},
+    store::Store,
+};
 
 /// A Matrix identity server: proves that people own an e-mail address, binds it to their Matrix
 /// id, and lets others find them by it.
@@ -66,7 +69,7 @@ enum Command {
                       server's folder, or with the server's configuration."
     )]
     Account(account::Command),
-    /// See to invitations
+    /// See which invitations wait, and deliver or revoke them
     #[command(subcommand)]
     Invites(invites::Command),
     /// Print a completion script for a shell
@@ -146,6 +149,19 @@ fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Account(command) => in_runtime(account::run(command, config)),
         Command::Invites(command) => in_runtime(invites::run(command, config)),
         Command::Completions { .. } => Ok(()),
+    }
+}
+
+/// Opens the database, but makes none in passing: in the wrong folder that would look like success,
+/// and the server would know nothing of it.
+fn existing_store(database: &Database) -> anyhow::Result<Store> {
+    match database.kind() {
+        DatabaseKind::Sqlite(path) if !path.exists() => anyhow::bail!(
+            "there is no database {}: run this in the folder of the server, or name the server's \
+             configuration by `--config` (`bindery serve` and `bindery migrate` make a database)",
+            path.display()
+        ),
+        _ => Ok(Store::open(database)?),
     }
 }
 

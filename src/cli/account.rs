@@ -2,13 +2,13 @@
 
 use clap::Subcommand;
 
-use super::say;
+use super::{existing_store, say};
 use crate::{
     clock::{Clock, SystemClock},
-    config::{Config, Database, DatabaseKind},
+    config::Config,
     matrix::id::UserId,
     service,
-    store::{Store, StoreError, accounts},
+    store::{StoreError, accounts},
 };
 
 #[derive(Subcommand)]
@@ -32,8 +32,7 @@ pub(super) enum Command {
 }
 
 pub(super) async fn run(command: Command, config: Config) -> anyhow::Result<()> {
-    must_exist(&config.database)?;
-    let store = Store::open(&config.database)?;
+    let store = existing_store(&config.database)?;
     match command {
         Command::Token { mxid } => {
             say(&service::account::issue_token(&store, mxid, SystemClock.now_ms()).await?)
@@ -52,18 +51,5 @@ pub(super) async fn run(command: Command, config: Config) -> anyhow::Result<()> 
             let tokens = if count == 1 { "access token" } else { "access tokens" };
             say(&format!("Forgot {count} {tokens} of {mxid}."))
         }
-    }
-}
-
-/// Refuses to make a database in passing: in the wrong folder that would look like success, and
-/// the server would know nothing of it.
-fn must_exist(database: &Database) -> anyhow::Result<()> {
-    match database.kind() {
-        DatabaseKind::Sqlite(path) if !path.exists() => anyhow::bail!(
-            "there is no database {}: run this in the folder of the server, or name the server's \
-             configuration by `--config` (`bindery serve` and `bindery migrate` make a database)",
-            path.display()
-        ),
-        _ => Ok(()),
     }
 }

@@ -1,14 +1,16 @@
 //! `bindery invites`: what the operator does about invitations.
 
+use std::time::{Duration, SystemTime};
+
 use anyhow::bail;
 use clap::Subcommand;
 
-use super::say;
+use super::{existing_store, say};
 use crate::{
     clock::{Clock, SystemClock},
     config::Config,
     store::{
-        Store, StoreError,
+        StoreError,
         invites::{self, Invite, Outcome, State},
     },
 };
@@ -35,7 +37,7 @@ pub(super) enum Command {
 }
 
 pub(super) async fn run(command: Command, config: Config) -> anyhow::Result<()> {
-    let store = Store::open(&config.database)?;
+    let store = existing_store(&config.database)?;
     let now_ms = SystemClock.now_ms();
     match command {
         Command::List => {
@@ -92,20 +94,30 @@ fn details(invite: &Invite) -> String {
         format!("address: {} ({})", threepid.address(), threepid.medium().as_str()),
         format!("room: {room_id}"),
         format!("sender: {sender}"),
-        format!("created: {} s since the Unix epoch", created_at / 1000),
+        format!("created: {}", date(*created_at)),
         format!("attempts: {attempts}"),
     ];
     match &invite.state {
         State::Waiting => {}
         State::Owed { mxid, due_at, .. } => {
             lines.push(format!("owed to: {mxid}"));
-            lines.push(format!("next attempt: {} s since the Unix epoch", due_at / 1000));
+            lines.push(format!("next attempt: {}", date(*due_at)));
         }
         State::Settled { at, .. } => {
-            lines.push(format!("settled: {} s since the Unix epoch", at / 1000));
+            lines.push(format!("settled: {}", date(*at)));
         }
     }
     lines.extend(invite.last_error.iter().map(|error| format!("last error: {error}")));
     lines.push(format!("request: {}", invite.request));
     lines.join("\n")
+}
+
+/// The last second of the year 9999, the last that the format of [`date`] can hold; in milliseconds
+/// since the Unix epoch.
+const LAST_DATE: i64 = 253_402_300_799_000;
+
+/// A time, in milliseconds since the Unix epoch, as people read it.
+fn date(ms: i64) -> String {
+    let since_epoch = Duration::from_millis(ms.clamp(0, LAST_DATE).unsigned_abs());
+    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since_epoch)
 }

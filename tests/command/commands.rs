@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use crate::process::{Done, Home, Person, bare_command};
+use crate::process::{Done, Home, MXID, Person, bare_command};
 
 /// What `bindery` says in an empty folder.
 fn run(arguments: &[&str]) -> Done {
@@ -25,6 +25,8 @@ fn each_command_explains_itself_to_a_stranger() {
         (vec!["account", "token"], vec!["@you:example.org", "acts as that user"]),
         (vec!["account", "list"], vec!["how many"]),
         (vec!["account", "logout"], vec!["Forget all access tokens"]),
+        (vec!["invites"], vec!["list", "show", "retry", "revoke"]),
+        (vec!["invites", "retry"], vec!["Deliver now", "token"]),
         (vec!["completions"], vec!["bash", "zsh", "fish"]),
     ] {
         let help = run(&[command.as_slice(), &["--help"]].concat()).ok();
@@ -154,13 +156,45 @@ async fn accounts_are_managed_while_the_server_runs_and_while_it_does_not() {
 }
 
 #[test]
-fn in_a_folder_without_a_database_accounts_are_not_managed() {
+fn in_a_folder_without_a_database_none_is_made_in_passing() {
     let folder = tempfile::tempdir().unwrap();
-    let token = ["account", "token", "@you:example.org"];
-    let refused = Done::of(bare_command(folder.path(), &token).output().unwrap()).failed(1);
-    assert!(refused.contains("there is no database bindery-data/bindery.db"), "{refused}");
-    assert!(refused.contains("--config"), "{refused}");
-    assert!(!folder.path().join("bindery-data").exists());
+    for command in [["account", "list"], ["invites", "list"]] {
+        let refused = Done::of(bare_command(folder.path(), &command).output().unwrap()).failed(1);
+        assert!(refused.contains("there is no database bindery-data/bindery.db"), "{refused}");
+        assert!(refused.contains("--config"), "{refused}");
+        assert!(!folder.path().join("bindery-data").exists());
+    }
+}
+
+/// The day of a line such as `created: Mon, 23 Nov 2026 07:08:09 GMT`.
+fn day<'a>(shown: &'a str, label: &str) -> &'a str {
+    let line = shown.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(": "));
+    line.unwrap_or_else(|| panic!("no {label} in {shown}")).split_once(',').unwrap().0
+}
+
+#[tokio::test]
+async fn invitations_are_listed_shown_and_revoked_while_the_server_runs() {
+    let home = Home::new();
+    let server = home.serve().await;
+    let you = Person::of(&home, &server);
+    let invite = serde_json::json!({
+        "medium": "email", "address": "friend@example.org",
+        "room_id": "!room:example.org", "sender": MXID,
+    });
+    let stored = you.post("/store-invite", &invite).await.ok();
+    let token = stored["token"].as_str().unwrap();
+    let list = home.run(&["invites", "list"]).ok();
+    assert_eq!(
+        list,
+        format!("{token}\twaiting\tfriend@example.org\t!room:example.org\t@you:example.org\n")
+    );
+    let shown = home.run(&["invites", "show", token]).ok();
+    assert!(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].contains(&day(&shown, "created")));
+    assert!(home.run(&["invites", "retry", token]).failed(1).contains("nothing is owed"));
+    home.run(&["invites", "revoke", token]).ok();
+    assert!(home.run(&["invites", "revoke", token]).failed(1).contains("no invitation"));
+    assert!(home.run(&["invites", "list"]).ok().contains("\trevoked\t"));
+    assert!(home.run(&["invites", "show", "nonsense"]).failed(1).contains("no invitation"));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What the log keeps to itself.
 
-use crate::process::{Home, Person, SECRET};
+use serde_json::json;
+
+use crate::process::{Home, MXID, Person, SECRET};
 
 #[tokio::test]
 async fn over_a_whole_flow_the_log_names_neither_addresses_nor_secrets() {
@@ -12,6 +14,10 @@ async fn over_a_whole_flow_the_log_names_neither_addresses_nor_secrets() {
         let bodies = person.validated(&home, &email).await;
         person.bind(&bodies[0]).await.ok();
         assert_eq!(person.find(&email).await, email);
+        let invite = json!({ "medium": "email", "address": "guest@private.example",
+            "room_id": "!room:example.org", "sender": MXID });
+        let invite = person.post("/store-invite", &invite).await.ok();
+        let invite_token = invite["token"].as_str().unwrap();
         // What is refused, and what nobody knows, is logged no louder.
         person.get("/_matrix/nowhere/someone@private.example?access_token=hush").await;
         person.request_token("no address of someone@private.example").await;
@@ -25,7 +31,16 @@ async fn over_a_whole_flow_the_log_names_neither_addresses_nor_secrets() {
 
         let said = format!("{}{}", server.output(), server.log());
         assert!(said.contains("/_matrix/identity/v2/3pid/bind"), "{said}");
-        for secret in ["private.example", "hush", SECRET, &person.token, &token, &session] {
+        for secret in [
+            "private.example",
+            "private_key",
+            "hush",
+            SECRET,
+            &person.token,
+            &token,
+            &session,
+            invite_token,
+        ] {
             assert!(!said.contains(secret), "{secret} is in\n{said}");
         }
         assert!(!said.contains('\u{1b}'), "colours where no terminal is:\n{said}");

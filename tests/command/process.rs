@@ -45,8 +45,10 @@ impl Home {
     /// A home whose configuration says more; `toml` begins with a section's head, if anything.
     pub(crate) fn with(toml: &str) -> Self {
         let home = Self { database: TestDatabase::new() };
+        // No name leads anywhere, so that nothing leaves this machine.
         let config = format!(
-            "server.listen = ['127.0.0.1:0']\ndatabase.url = '{}'\nlimits.enabled = false\n{toml}",
+            "server.listen = ['127.0.0.1:0']\ndns.nameservers = ['127.0.0.1:9']\n\
+             database.url = '{}'\nlimits.enabled = false\n{toml}",
             home.database.url
         );
         std::fs::write(home.path().join("bindery.toml"), config).unwrap();
