@@ -29,13 +29,13 @@ provider = "log"
 fn all_faults_are_told_at_once_each_with_its_line_and_remedy() {
     insta::assert_snapshot!(load(MANY_MISTAKES, &[]).unwrap_err(), @r#"
     config.toml:2: server.nmae: unknown key; did you mean name?
-        known here: base_url, listen, name, tls, trusted_proxies
+        known here: aliases, base_url, listen, name, tls, trusted_proxies
     config.toml:3: server.listen[1]: expected an IP address with a port, found "localhost:80"
         write for example: listen = ["127.0.0.1:8090"]
     config.toml:4: server.base_url: expected an http or https URL without user name, query and fragment, found 3
         write for example: base_url = "https://id.example.org"
     config.toml:5: emial: unknown key; did you mean email?
-        known here: accounts, database, dns, email, federation, limits, log, lookup, server, sessions, signing, terms
+        known here: accounts, database, dns, email, federation, invites, limits, log, lookup, server, sessions, signing, terms
     config.toml:7: email.transport: expected smtp, sendmail, directory or log, found "pigeon"
         write for example: transport = "smtp"
     config.toml:9: email.smtp.port: expected a port between 1 and 65535, found "abc"
@@ -51,7 +51,7 @@ fn all_faults_are_told_at_once_each_with_its_line_and_remedy() {
     config.toml:17: federation.ca_file: /nowhere/ca.pem can't be read: No such file or directory (os error 2)
         name a file that can be read
     config.toml:18: sms: unknown key
-        known here: accounts, database, dns, email, federation, limits, log, lookup, server, sessions, signing, terms
+        known here: accounts, database, dns, email, federation, invites, limits, log, lookup, server, sessions, signing, terms
     "#);
 }
 

@@ -143,8 +143,8 @@ fn a_fault_of_a_variable_names_the_variable() {
     BINDERY_SERVER__NAME__FIRST: server.name.first: no such key
         unset BINDERY_SERVER__NAME__FIRST
     BINDERY_SERVER__NMAE: server.nmae: unknown key; did you mean name?
-        known here: base_url, listen, name, tls, trusted_proxies
+        known here: aliases, base_url, listen, name, tls, trusted_proxies
     BINDERY___: : unknown key
-        known here: accounts, database, dns, email, federation, limits, log, lookup, server, sessions, signing, terms
+        known here: accounts, database, dns, email, federation, invites, limits, log, lookup, server, sessions, signing, terms
     "#);
 }
