@@ -11,7 +11,12 @@ use actix_web::{
 use futures_util::{StreamExt, future::LocalBoxFuture};
 
 use super::{error::ApiError, fields::Fields};
-use crate::{app::App, matrix::id::UserId, rate_limit::RateLimit, service};
+use crate::{
+    app::App,
+    matrix::id::UserId,
+    rate_limit::RateLimit,
+    service::{self, account::Authenticated},
+};
 
 /// The largest body of most requests, in bytes.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
@@ -126,12 +131,9 @@ impl FromRequest for Caller {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let (token, app) = (access_token(request), app(request));
+        let user = authenticated(request);
         Box::pin(async move {
-            let token = token.ok_or(ApiError::Unauthorized)?;
-            let app = app?;
-            let user = service::account::authenticate(&app, &token).await?;
-            let user = user.ok_or(ApiError::Unauthorized)?;
+            let user = user.await?;
             if user.owes_terms {
                 return Err(ApiError::TermsNotSigned);
             }
@@ -151,19 +153,23 @@ impl FromRequest for UngatedCaller {
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let (token, app) = (access_token(request), app(request));
-        Box::pin(async move {
-            let token = token.ok_or(ApiError::Unauthorized)?;
-            let app = app?;
-            let user = service::account::authenticate(&app, &token).await?;
-            Ok(Self { mxid: user.ok_or(ApiError::Unauthorized)?.mxid })
-        })
+        let user = authenticated(request);
+        Box::pin(async move { Ok(Self { mxid: user.await?.mxid }) })
     }
 }
 
-fn app(request: &HttpRequest) -> Result<Data<App>, ApiError> {
-    let app = request.app_data::<Data<App>>().cloned();
-    app.ok_or_else(|| ApiError::Internal(anyhow::anyhow!("the routes have no App")))
+/// Whose access token the request carries.
+fn authenticated(
+    request: &HttpRequest,
+) -> impl Future<Output = Result<Authenticated, ApiError>> + 'static {
+    let (token, app) = (access_token(request), request.app_data::<Data<App>>().cloned());
+    async move {
+        let token = token.ok_or(ApiError::Unauthorized)?;
+        let app =
+            app.ok_or_else(|| ApiError::Internal(anyhow::anyhow!("the routes have no App")))?;
+        let user = service::account::authenticate(&app, &token).await?;
+        user.ok_or(ApiError::Unauthorized)
+    }
 }
 
 /// The access token of a request: that of the `Authorization` header, else `access_token` of the
