@@ -275,7 +275,7 @@ fn smtp(s: &mut Section<'_, '_>) -> Smtp {
         security,
         login: login(s),
         ca_file,
-        timeout: s.get("timeout", Duration::from_secs(20)),
+        timeout: timeout(s),
         max_connections: s.get("max_connections", count(4)),
     }
 }
@@ -334,9 +334,22 @@ fn federation(s: &mut Section<'_, '_>) -> Federation {
         allow_networks: s.list("allow_networks", Vec::new()),
         deny_networks: s.list("deny_networks", Vec::new()),
         ca_file,
-        timeout: s.get("timeout", Duration::from_secs(20)),
+        timeout: timeout(s),
     }
 }
+
+/// How long something outside is waited for, while somebody waits for an answer here.
+fn timeout(s: &mut Section<'_, '_>) -> Duration {
+    let timeout = s.get("timeout", Duration::from_secs(20));
+    if timeout > LONGEST_TIMEOUT {
+        let message = "somebody waits for an answer meanwhile: more than a minute is too long";
+        s.fault(&["timeout"], message, "write for example: timeout = \"20s\"");
+    }
+    timeout
+}
+
+/// The longest time-out. A validation mail is claimed for twice as long.
+const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The defaults are argued for in `config.example.toml`.
 fn limits(s: &mut Section<'_, '_>) -> Limits {

@@ -64,6 +64,14 @@ fn a_syntax_error_has_line_and_column() {
 }
 
 #[test]
+fn nobody_is_kept_waiting_for_longer_than_a_minute() {
+    for key in ["email.smtp.timeout", "federation.timeout"] {
+        assert!(faults(&format!("{key} = '61s'")).contains("a minute is too long"), "{key}");
+        assert!(Config::from_toml(&format!("{key} = '1m'")).is_ok(), "{key}");
+    }
+}
+
+#[test]
 fn a_list_that_is_needed_may_not_be_empty() {
     assert!(faults("server.listen = []").contains("has to listen somewhere"));
     assert!(faults("lookup.algorithms = []").contains("requires sha256"));
