@@ -92,6 +92,8 @@ pub struct Limits {
     pub lookup_addresses_per_client: Option<RateLimit>,
     /// Invitations by one account.
     pub invite_per_account: Option<RateLimit>,
+    /// Invitations from one client address, which is a homeserver's.
+    pub invite_per_client: Option<RateLimit>,
     /// Invitations of one address.
     pub invite_per_address: Option<RateLimit>,
     /// Signatures for invitations and unbinds asked for without an account, from one client address.
@@ -114,6 +116,7 @@ impl Limits {
             lookup_addresses_per_account: limit(limits.lookup_addresses_per_account),
             lookup_addresses_per_client: limit(limits.lookup_addresses_per_client),
             invite_per_account: limit(limits.invite_per_account),
+            invite_per_client: limit(limits.invite_per_client),
             invite_per_address: limit(limits.invite_per_address),
             proof_per_client: limit(limits.proof_per_client),
         }
@@ -130,6 +133,7 @@ impl Limits {
             &self.lookup_addresses_per_account,
             &self.lookup_addresses_per_client,
             &self.invite_per_account,
+            &self.invite_per_client,
             &self.invite_per_address,
             &self.proof_per_client,
         ]

@@ -361,6 +361,8 @@ pub struct Limits {
     pub lookup_addresses_per_client: Rate,
     /// Invitations by one account.
     pub invite_per_account: Rate,
+    /// Invitations from one client address, which is a homeserver's.
+    pub invite_per_client: Rate,
     /// Invitations of one address.
     pub invite_per_address: Rate,
     /// Signatures for invitations and unbinds asked for without an account, from one client address.

@@ -366,6 +366,7 @@ fn limits(s: &mut Section<'_, '_>) -> Limits {
         lookup_addresses_per_client: s
             .get("lookup_addresses_per_client", rate(1_000_000, hours(24))),
         invite_per_account: s.get("invite_per_account", rate(100, hours(1))),
+        invite_per_client: s.get("invite_per_client", rate(1000, hours(24))),
         invite_per_address: s.get("invite_per_address", rate(20, hours(24))),
         proof_per_client: s.get("proof_per_client", rate(300, minutes(10))),
     }

@@ -43,6 +43,7 @@ struct PublicKey {
 pub(super) async fn store_invite(
     app: Data<App>,
     caller: Caller,
+    client: ClientAddress,
     body: Body,
 ) -> Result<Json<StoredInvite>, ApiError> {
     let fields = body.fields()?;
@@ -51,6 +52,7 @@ pub(super) async fn store_invite(
     let room_id = room_id(&fields)?;
     caller.must_be(&sender)?;
     limit(app.limits.invite_per_account.as_ref(), &caller.mxid)?;
+    limit(app.limits.invite_per_client.as_ref(), client.source())?;
     limit(app.limits.invite_per_address.as_ref(), &threepid)?;
     let request = InviteRequest { threepid, room_id, sender, all: fields.into_object() };
     let stored = service::invite::store(&app, request).await?;

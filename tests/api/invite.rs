@@ -293,3 +293,19 @@ async fn invitations_are_limited_by_account_and_by_address() {
     let more = request("erin@example.org", "@alice:hs.example");
     alice.post("/store-invite", more).await.refused(429, "M_LIMIT_EXCEEDED");
 }
+
+#[tokio::test]
+async fn invitations_are_limited_by_the_homeserver_that_asks() {
+    let app = TestApp::with("limits = { invite_per_client = '2 per 1h' }").await;
+    let invite = async |name: &str, from: &str| {
+        let mxid = format!("@{name}:hs.example");
+        let caller = app.account(&mxid).await;
+        let body = request(&format!("{name}@example.org"), &mxid);
+        let request = caller.request("POST", "/store-invite").header("x-forwarded-for", from);
+        crate::harness::answer(request.json(&body)).await
+    };
+    invite("alice", "192.0.2.1").await.ok();
+    invite("bob", "192.0.2.1").await.ok();
+    invite("carol", "192.0.2.1").await.refused(429, "M_LIMIT_EXCEEDED");
+    invite("carol", "192.0.2.2").await.ok();
+}
