@@ -114,6 +114,22 @@ async fn what_was_delivered_is_not_delivered_again_and_not_to_others() {
 }
 
 #[tokio::test]
+async fn an_invitation_stays_owed_to_who_bound_first() {
+    let world = World::start().await;
+    let alice = world.app.account("@alice:hs.example").await;
+    invite(&alice, "bob@example.org").await;
+    world.homeserver.set_reply(ONBIND, Reply::new(500, "{}"));
+    world.bind(&world.app, "bob", "bob@example.org").await;
+    world.app.deliver().await;
+    world.bind(&world.app, "mallory", "bob@example.org").await;
+    world.homeserver.set_reply(ONBIND, Reply::new(200, "{}"));
+    world.app.clock.advance(Duration::from_hours(1));
+    world.app.deliver().await;
+    let mxids: Vec<Value> = world.told().iter().map(|told| json_of(told)["mxid"].clone()).collect();
+    assert_eq!(mxids, [json!(world.mxid("bob")), json!(world.mxid("bob"))]);
+}
+
+#[tokio::test]
 async fn invitations_to_two_rooms_are_each_their_own_request() {
     let world = World::start().await;
     let alice = world.app.account("@alice:hs.example").await;

@@ -76,13 +76,22 @@ impl World {
 
     /// The header over the request to `destination`, as Synapse or as the specification has it.
     fn header(&self, key: &SigningKey, form: &str, destination: &str) -> String {
+        self.header_over(key, (form, destination), self.content())
+    }
+
+    fn header_over(
+        &self,
+        key: &SigningKey,
+        (form, destination): (&str, &str),
+        content: Value,
+    ) -> String {
         let origin = self.name();
         let mut signed = Map::from_iter([
             ("method".to_owned(), json!("POST")),
             ("uri".to_owned(), json!(UNBIND)),
             ("origin".to_owned(), json!(origin)),
             (form.to_owned(), json!(destination)),
-            ("content".to_owned(), self.content()),
+            ("content".to_owned(), content),
         ]);
         key.sign(&origin.parse().unwrap(), &mut signed).unwrap();
         let sig = signed["signatures"][&origin][&key.id()].as_str().unwrap();
@@ -168,10 +177,16 @@ async fn what_the_homeserver_did_not_sign_is_refused() {
 #[tokio::test]
 async fn another_homeserver_can_not_unbind_its_neighbours_users() {
     let world = World::start().await;
-    let header = world.header(&world.key, "destination_is", "id.example.org");
-    let body = json!({ "mxid": "@bob:other.example", "threepid": world.content()["threepid"] });
+    let carol = "@carol:other.example";
+    world.app.account(carol).await.bound("carol@example.org", carol).await;
+    let threepid = json!({ "medium": "email", "address": "carol@example.org" });
+    let body = json!({ "mxid": carol, "threepid": threepid });
+    let form = ("destination_is", "id.example.org");
+    let header = world.header_over(&world.key, form, body.clone());
     let request = world.app.stranger().request("POST", UNBIND).json(&body);
     answer(request.header("authorization", header)).await.refused(403, "M_FORBIDDEN");
+    let found = world.app.account(carol).await.find(&["carol@example.org"]).await;
+    assert_eq!(found, [Some(carol.to_owned())]);
 }
 
 #[tokio::test]
