@@ -76,7 +76,7 @@ pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInv
         threepid: request.threepid.clone(),
         room_id: request.room_id.clone(),
         sender: request.sender.to_string(),
-        request: Value::Object(request.all.clone()).to_string(),
+        request: kept(&request.all),
         created_at: app.clock.now_ms(),
         state: State::Waiting,
         attempts: 0,
@@ -99,6 +99,13 @@ pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInv
     }
     let display_name = redacted(request.threepid.address());
     Ok(Stored { token, ephemeral_key, display_name })
+}
+
+/// What is kept of a request: all but the token of a guest's account, which goes into the mail only.
+fn kept(all: &Object) -> String {
+    let mut kept = all.clone();
+    kept.remove("guest_access_token");
+    Value::Object(kept).to_string()
 }
 
 async fn mail(

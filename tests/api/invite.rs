@@ -96,7 +96,9 @@ async fn the_private_key_is_in_the_mail_and_nowhere_else() {
     let key = bindery::matrix::signing::SigningKey::from_seed(&seed.try_into().unwrap());
     let public = bindery::matrix::signing::encode_base64(&key.public());
     assert_eq!(stored["public_keys"][1]["public_key"], public);
-    assert!(!stored.to_string().contains(&query_of(&url, "private_key")));
+    let private = query_of(&url, "private_key");
+    assert!(!stored.to_string().contains(&private));
+    assert!(!app.database.contents().contains(&private));
 }
 
 #[tokio::test]
@@ -125,6 +127,8 @@ async fn the_mail_links_to_the_web_client_with_what_element_needs() {
             "guest_access_token": "guest token",
         })
     );
+    let kept = app.database.contents();
+    assert!(kept.contains("Gardening") && !kept.contains("guest token"), "{kept}");
     // Names and ids are kept from becoming links.
     let text = mail.text.replace('\u{2060}', "");
     assert!(text.contains("Alice") && text.contains("@alice:hs.example"), "{text}");
