@@ -185,7 +185,16 @@ pub(super) fn access_token(request: &HttpRequest) -> Option<String> {
 
 /// Counts a request against a limit that is switched on.
 pub(super) fn limit(limit: Option<&RateLimit>, key: impl Hash) -> Result<(), ApiError> {
-    limit.map_or(Ok(()), |limit| Ok(limit.take(key, 1)?))
+    limit_by(limit, key, 1)
+}
+
+/// As [`limit`], for a request that counts for `amount`.
+pub(super) fn limit_by(
+    limit: Option<&RateLimit>,
+    key: impl Hash,
+    amount: u32,
+) -> Result<(), ApiError> {
+    limit.map_or(Ok(()), |limit| Ok(limit.take(key, amount)?))
 }
 
 /// Where a request comes from, by the connection or by a proxy that is trusted.

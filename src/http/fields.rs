@@ -9,6 +9,7 @@ use super::error::ApiError;
 use crate::{
     matrix::{
         json::Object,
+        signing::decode_base64,
         threepid::{Medium, ThreePid},
     },
     store::sessions::SessionKey,
@@ -77,6 +78,12 @@ impl Fields {
         } else {
             Err(wrong(name, "1 to 255 characters out of 0-9 a-z A-Z . = _ -"))
         }
+    }
+
+    /// The bytes of a base64 text, of either alphabet; `None` where it isn't one.
+    pub(super) fn base64(&self, name: &'static str) -> Result<Option<Vec<u8>>, ApiError> {
+        // A `+` that wasn't escaped in a query arrives as a space.
+        Ok(decode_base64(&self.text(name)?.replace(' ', "+")))
     }
 
     /// The `sid` and `client_secret`.

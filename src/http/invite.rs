@@ -18,7 +18,7 @@ use crate::{
     matrix::{
         id::UserId,
         json::Object,
-        signing::{SigningKey, decode_base64, encode_base64},
+        signing::{SigningKey, encode_base64},
     },
     service::{self, invite::InviteRequest},
 };
@@ -110,9 +110,8 @@ pub(super) async fn sign(
     };
     let token = fields.opaque_id("token")?.to_owned();
     let mxid: UserId = fields.parsed("mxid")?;
-    // A `+` that wasn't escaped arrives as a space.
-    let seed = decode_base64(&fields.text("private_key")?.replace(' ', "+"));
-    let seed: Option<[u8; 32]> = seed.and_then(|seed| seed.try_into().ok());
+    let seed: Option<[u8; 32]> =
+        fields.base64("private_key")?.and_then(|seed| seed.try_into().ok());
     let seed = seed.ok_or_else(|| {
         ApiError::InvalidParam("private_key must be the base64 of 32 bytes".to_owned())
     })?;
@@ -122,7 +121,7 @@ pub(super) async fn sign(
 
 /// `GET /_matrix/identity/v2/pubkey/ephemeral/isvalid` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#get_matrixidentityv2pubkeyephemeralisvalid)
 pub(super) async fn is_valid(app: Data<App>, query: Query) -> Result<Json<Value>, ApiError> {
-    let valid = match decode_base64(&query.0.text("public_key")?.replace(' ', "+")) {
+    let valid = match query.0.base64("public_key")? {
         Some(key) => service::invite::is_ephemeral_key(&app, key).await?,
         None => false,
     };

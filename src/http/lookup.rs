@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::ApiError,
-    extract::{Body, Caller, ClientAddress, LOOKUP_BODY_LIMIT},
+    extract::{Body, Caller, ClientAddress, LOOKUP_BODY_LIMIT, limit_by},
 };
-use crate::{app::App, config::Algorithm, matrix::id::UserId, rate_limit::Exceeded, service};
+use crate::{app::App, config::Algorithm, matrix::id::UserId, service};
 
 /// What to hash with.
 #[derive(Serialize)]
@@ -74,11 +74,10 @@ fn limit_addresses(
     mxid: &UserId,
     client: ClientAddress,
     count: usize,
-) -> Result<(), Exceeded> {
+) -> Result<(), ApiError> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    let limits = &app.limits;
-    limits.lookup_addresses_per_account.as_ref().map_or(Ok(()), |l| l.take(mxid, count))?;
-    limits.lookup_addresses_per_client.as_ref().map_or(Ok(()), |l| l.take(client.source(), count))
+    limit_by(app.limits.lookup_addresses_per_account.as_ref(), mxid, count)?;
+    limit_by(app.limits.lookup_addresses_per_client.as_ref(), client.source(), count)
 }
 
 fn parse(bytes: &[u8]) -> Result<LookupRequest<'_>, ApiError> {

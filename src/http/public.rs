@@ -7,11 +7,7 @@ use actix_web::{
 use serde_json::{Value, json};
 
 use super::{error::ApiError, extract::Query};
-use crate::{
-    app::App,
-    matrix::signing::{decode_base64, encode_base64},
-    service,
-};
+use crate::{app::App, matrix::signing::encode_base64, service};
 
 /// The versions of the specification whose identity service API is served here.
 const VERSIONS: [&str; 20] = [
@@ -42,8 +38,7 @@ pub(super) async fn public_key(
 
 /// `GET /_matrix/identity/v2/pubkey/isvalid` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#get_matrixidentityv2pubkeyisvalid)
 pub(super) async fn is_valid(app: Data<App>, query: Query) -> Result<Json<Value>, ApiError> {
-    // A `+` that wasn't escaped arrives as a space.
-    let asked = decode_base64(&query.0.text("public_key")?.replace(' ', "+"));
+    let asked = query.0.base64("public_key")?;
     let valid = asked.is_some_and(|asked| app.keys.iter().any(|key| key.public()[..] == asked));
     Ok(Json(json!({ "valid": valid })))
 }

@@ -5,6 +5,7 @@ use url::form_urlencoded;
 
 use crate::{
     app::App,
+    clock::millis,
     delivery::{DeliveryError, Invitation, InvitationKind},
     matrix::{
         id::UserId,
@@ -114,7 +115,7 @@ async fn mail(
     token: &str,
     key: &SigningKey,
 ) -> Result<(), DeliveryError> {
-    let name = |field: &str| request.all.get(field).and_then(Value::as_str).filter(is_visible);
+    let name = |field: &str| Some(text_of(&request.all, field)).filter(is_visible);
     let link = web_link(app, request, token, key);
     let invitation = Invitation {
         kind: kind_of(&request.all),
@@ -126,6 +127,11 @@ async fn mail(
     app.delivery.send_invitation(&request.threepid, &invitation).await
 }
 
+/// A text that the homeserver sent; empty where it sent none.
+fn text_of<'a>(all: &'a Object, field: &str) -> &'a str {
+    all.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
 /// Whether there is something to see in a name.
 fn is_visible(name: &&str) -> bool {
     text::one_line(name, LONGEST_NAME).is_some()
@@ -134,9 +140,10 @@ fn is_visible(name: &&str) -> bool {
 /// Whether it is a space, a chat of two or a room. Homeservers don't say which of the latter two;
 /// a room that nobody gave a name, an alias or a picture is taken for a chat.
 fn kind_of(all: &Object) -> InvitationKind {
-    let text = |name: &str| all.get(name).and_then(Value::as_str).unwrap_or_default();
-    let is_bare = ["room_name", "room_alias", "room_avatar_url"].iter().all(|n| text(n).is_empty());
-    if text("room_type") == "m.space" {
+    let is_bare = ["room_name", "room_alias", "room_avatar_url"]
+        .iter()
+        .all(|field| text_of(all, field).is_empty());
+    if text_of(all, "room_type") == "m.space" {
         InvitationKind::Space
     } else if all.get("is_direct").and_then(Value::as_bool).unwrap_or(is_bare) {
         InvitationKind::Direct
@@ -154,7 +161,7 @@ const LONGEST_PART: usize = 1024;
 /// The link into the web client, with what Element reads from it. What is longer than it can
 /// sensibly be is left out.
 fn web_link(app: &App, request: &InviteRequest, token: &str, key: &SigningKey) -> String {
-    let part = |name: &str| request.all.get(name).and_then(Value::as_str).unwrap_or_default();
+    let part = |field: &str| text_of(&request.all, field);
     let base_url = &app.config.server.base_url;
     let keys = form_urlencoded::Serializer::new(String::new())
         .append_pair("token", token)
@@ -259,7 +266,7 @@ pub async fn is_ephemeral_key(app: &App, key: Vec<u8>) -> Result<bool, StoreErro
 /// # Errors
 /// When the database fails.
 pub async fn forget_old(app: &App) -> Result<usize, StoreError> {
-    let before_ms = app.clock.now_ms() - crate::clock::millis(app.config.invites.lifetime);
+    let before_ms = app.clock.now_ms() - millis(app.config.invites.lifetime);
     app.store.write(move |tx| invites::remove_older(tx, before_ms)).await
 }
 
