@@ -48,6 +48,7 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("lettre", &["delivery", "config"]),
     ("reqwest", &["federation"]),
     ("hickory_resolver", &["federation"]),
+    ("rlibphonenumber", &["matrix::phone"]),
     ("askama", &["delivery::email", "http::session"]),
 ];
 
