@@ -5,7 +5,7 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 use crate::{
     clock::SharedClock,
     config,
-    matrix::threepid::{Medium, ThreePid},
+    matrix::{medium::Medium, threepid::ThreePid},
 };
 
 mod email;
@@ -251,7 +251,7 @@ impl Delivery {
     fn writer_to(&self, to: &ThreePid) -> Result<&email::Writer, Fault> {
         match to.medium() {
             Medium::Email => Ok(&self.writer),
-            medium @ Medium::Msisdn => Err(Fault::Medium(medium)),
+            medium => Err(Fault::Medium(medium.clone())),
         }
     }
 

@@ -48,9 +48,19 @@ fn the_example_with_all_its_keys_is_a_configuration() {
         "extra-roots.pem",
         "database-url",
         "smtp-password",
+        "sms-roots.pem",
+        "twilio-auth-token",
+        "gateway-secret",
     ];
-    for without in [["url", "password"], ["url_file", "password_file"]] {
-        let mut text = example_with_all_keys(&without);
+    for directory_of in ["messages", "messages-acme"] {
+        fs::create_dir(directory.path().join(directory_of)).unwrap();
+    }
+    // Of keys that exclude each other one is given.
+    let plain =
+        ["url_file", "password_file", "auth_token_file", "secret_file", "form", "body", "from"];
+    let files_and = ["password", "auth_token", "secret", "json", "body", "messaging_service_sid"];
+    for without in [&plain[..], &files_and[..]] {
+        let mut text = example_with_all_keys(without);
         for file in files {
             fs::write(directory.path().join(file), "sqlite:x.db").unwrap();
             text = text.replace(&format!("{file:?}"), &at(file));
@@ -114,7 +124,11 @@ fn the_example_has_every_key() {
         }
     }
     // Its keys are the operator's own.
-    shown.remove("terms.");
+    for own in
+        ["terms.", "mediums.", "brands.", "sms.http.headers.", "sms.http.form.", "sms.http.json."]
+    {
+        shown.remove(own);
+    }
     assert_eq!(known, shown);
 }
 
