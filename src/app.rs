@@ -1,5 +1,7 @@
 //! The doors, gathered: what every service needs, built once.
 
+use std::sync::Arc;
+
 use tokio::sync::Notify;
 
 use crate::{
@@ -8,6 +10,7 @@ use crate::{
     delivery::{Delivery, DeliveryError},
     federation::{Federation, SetupError},
     matrix::signing::KeyRing,
+    messages::{Messages, MessagesError},
     rate_limit::RateLimit,
     store::Store,
 };
@@ -18,6 +21,8 @@ pub struct App {
     pub config: Config,
     /// The database.
     pub store: Store,
+    /// What people read.
+    pub messages: Arc<Messages>,
     /// The door to people.
     pub delivery: Delivery,
     /// The door to other servers.
@@ -35,6 +40,9 @@ pub struct App {
 /// Why a door can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// What people read.
+    #[error("messages (`[messages]`, `[brands]`)")]
+    Messages(#[from] MessagesError),
     /// The door to people.
     #[error("mail (`[email]`)")]
     Delivery(#[from] DeliveryError),
@@ -54,8 +62,11 @@ impl App {
         keys: KeyRing,
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
+        let messages = Arc::new(Messages::new(&config)?);
+        let (email, server) = (&config.email, &config.server);
         Ok(Self {
-            delivery: Delivery::new(&config.email, &config.server, clock.clone())?,
+            delivery: Delivery::new(email, server, messages.clone(), clock.clone())?,
+            messages,
             federation: Federation::new(&config.federation, &config.dns, clock.clone())?,
             limits: Limits::new(&config.limits, &clock),
             config,

@@ -3,13 +3,13 @@
 
 use actix_web::ResponseError;
 use actix_web::{
-    HttpResponse,
+    HttpRequest, HttpResponse,
     http::header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+        ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS,
     },
     web::{Data, Json},
 };
-use askama::Template;
 use serde::Serialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     app::App,
     matrix::{id::UserId, threepid::ThreePid},
+    messages::{Failure, Page, Style, Subject, Wish},
     service::{self, session::TokenRequest},
 };
 
@@ -106,15 +107,16 @@ pub(super) async fn get_validated(
 /// `GET /_matrix/identity/v2/validate/email/submitToken` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#get_matrixidentityv2validateemailsubmittoken)
 ///
 /// Needs no access token, whatever the specification lists: a person's browser has none.
-pub(super) async fn open_link(app: Data<App>, query: Query) -> HttpResponse {
-    let server = app.config.server.name.as_str();
+pub(super) async fn open_link(app: Data<App>, http: HttpRequest, query: Query) -> HttpResponse {
+    let language = http.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    let style = app.messages.style(&Wish { accept_language: language, ..Wish::default() });
     match submit(&app, &query.0).await {
         Ok(Some(next_link)) => HttpResponse::SeeOther()
             .insert_header((LOCATION, next_link))
             .insert_header((CACHE_CONTROL, "no-store"))
             .insert_header((REFERRER_POLICY, "no-referrer"))
             .finish(),
-        Ok(None) => page(HttpResponse::Ok(), &Validated { server }),
+        Ok(None) => page(&app, &style, HttpResponse::Ok(), &Page::Validated(Subject::Email)),
         Err(error) => {
             // The JSON's status and headers, with a page in place of the body.
             let refusal = error.error_response();
@@ -122,63 +124,31 @@ pub(super) async fn open_link(app: Data<App>, query: Query) -> HttpResponse {
             for (name, value) in refusal.headers() {
                 response.insert_header((name.clone(), value.clone()));
             }
-            page(response, &Failed::of(&error, server))
+            let failed = Page::Failed { subject: Subject::Email, failure: failure(&error) };
+            page(&app, &style, response, &failed)
         }
     }
 }
 
-#[derive(Template)]
-#[template(path = "page/validated.html")]
-struct Validated<'a> {
-    server: &'a str,
-}
-
-#[derive(Template)]
-#[template(path = "page/failed.html")]
-struct Failed<'a> {
-    title: &'static str,
-    explanation: &'static str,
-    remedy: &'static str,
-    server: &'a str,
-}
-
-impl<'a> Failed<'a> {
-    /// What a person reads in place of an error.
-    fn of(error: &ApiError, server: &'a str) -> Self {
-        let (title, explanation, remedy) = match error {
-            ApiError::SessionExpired => (
-                "This link has expired",
-                "It was not opened in time.",
-                "Go back to your app and ask for a new e-mail.",
-            ),
-            ApiError::SessionDead(_) => (
-                "This link is no longer valid",
-                "Too many wrong codes were entered for it.",
-                "Go back to your app and ask for a new e-mail.",
-            ),
-            ApiError::LimitExceeded(_) => (
-                "Too many tries",
-                "This link was opened very often in a short time.",
-                "Wait a few minutes and open it again.",
-            ),
-            ApiError::Unavailable(_) | ApiError::Internal(_) => (
-                "That didn't work",
-                "The server can't confirm your address right now.",
-                "Open the link again in a few minutes.",
-            ),
-            _ => (
-                "This link doesn't work",
-                "It may be incomplete, or a newer e-mail has replaced it.",
-                "Open the link of the newest e-mail, or copy all of it into the address bar.",
-            ),
-        };
-        Self { title, explanation, remedy, server }
+/// What a person reads in place of an error.
+fn failure(error: &ApiError) -> Failure {
+    match error {
+        ApiError::SessionExpired => Failure::Expired,
+        ApiError::SessionDead(_) => Failure::TooManyAttempts,
+        ApiError::LimitExceeded(_) => Failure::Limited,
+        ApiError::Unavailable(_) | ApiError::Internal(_) => Failure::Unavailable,
+        _ => Failure::WrongLink,
     }
 }
 
 /// A page that nothing else may be loaded into, and that is kept nowhere.
-fn page(mut response: actix_web::HttpResponseBuilder, page: &impl Template) -> HttpResponse {
-    match page.render() {
+fn page(
+    app: &App,
+    style: &Style,
+    mut response: actix_web::HttpResponseBuilder,
+    page: &Page<'_>,
+) -> HttpResponse {
+    match app.messages.page(style, page) {
         Ok(html) => response
             .content_type("text/html; charset=utf-8")
             .insert_header((CACHE_CONTROL, "no-store"))

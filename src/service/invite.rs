@@ -6,13 +6,14 @@ use url::form_urlencoded;
 use crate::{
     app::App,
     clock::millis,
-    delivery::{DeliveryError, Invitation, InvitationKind},
+    delivery::DeliveryError,
     matrix::{
         id::UserId,
         json::{NotCanonical, Object},
         signing::{SigningKey, encode_base64},
         threepid::{Medium, ThreePid},
     },
+    messages::{Invitation, InvitationKind, Wish},
     secret,
     store::{
         StoreError, associations,
@@ -124,7 +125,8 @@ async fn mail(
         room_name: name("room_name").or_else(|| name("room_alias")),
         link: &link,
     };
-    app.delivery.send_invitation(&request.threepid, &invitation).await
+    let style = app.messages.style(&Wish::default());
+    app.delivery.send_invitation(&request.threepid, &style, &invitation).await
 }
 
 /// A text that the homeserver sent; empty where it sent none.

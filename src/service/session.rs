@@ -7,8 +7,9 @@ use url::Url;
 use crate::{
     app::App,
     clock::millis,
-    delivery::{DeliveryError, ValidationMessage},
+    delivery::DeliveryError,
     matrix::threepid::ThreePid,
+    messages::{ValidationMessage, Wish},
     secret::{self, SecretHash},
     store::{
         StoreError, Tx,
@@ -88,7 +89,8 @@ async fn send(
 ) -> Result<(), RequestTokenError> {
     let link = validation_link(app, sid, &request.client_secret, token);
     let message = ValidationMessage { link: &link, token, lifetime: app.config.sessions.lifetime };
-    let sent = app.delivery.send_validation(&request.threepid, &message).await;
+    let style = app.messages.style(&Wish::default());
+    let sent = app.delivery.send_validation(&request.threepid, &style, &message).await;
     let (sid, is_sent) = (sid.to_owned(), sent.is_ok());
     let next_link = request.next_link.map(String::from);
     app.store
