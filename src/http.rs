@@ -31,6 +31,7 @@ pub fn routes(config: &mut ServiceConfig) {
             .wrap(from_fn(edge::edge))
             .service(at("/health/live", "GET", [get().to(public::live)]))
             .service(at("/health/ready", "GET", [get().to(public::ready)]))
+            .service(at("/metrics", "GET", [get().to(public::metrics)]))
             .service(at(v("/versions"), "GET", [get().to(public::versions)]))
             .service(at(v("/v2"), "GET", [get().to(public::ping)]))
             .service(at(v("/v2/account/register"), "POST", [post().to(account::register)]))
