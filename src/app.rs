@@ -12,6 +12,7 @@ use crate::{
     delivery::{Delivery, DeliveryError},
     federation::{Federation, SetupError},
     matrix::{medium::Mediums, signing::KeyRing},
+    messages::{Messages, MessagesError},
     metrics::Metrics,
     rate_limit::RateLimit,
     store::Store,
@@ -23,6 +24,8 @@ pub struct App {
     pub config: Config,
     /// The database.
     pub store: Store,
+    /// What people read.
+    pub messages: Arc<Messages>,
     /// The door to people.
     pub delivery: Delivery,
     /// The door to other servers.
@@ -47,6 +50,9 @@ pub struct App {
 /// Why a door can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// What people read.
+    #[error("messages (`[messages]`, `[brands]`)")]
+    Messages(#[from] MessagesError),
     /// The door to people.
     #[error("mail (`[email]`)")]
     Delivery(#[from] DeliveryError),
@@ -66,8 +72,11 @@ impl App {
         keys: KeyRing,
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
+        let messages = Arc::new(Messages::new(&config)?);
+        let (email, server) = (&config.email, &config.server);
         Ok(Self {
-            delivery: Delivery::new(&config.email, &config.server, clock.clone())?,
+            delivery: Delivery::new(email, server, messages.clone(), clock.clone())?,
+            messages,
             federation: Federation::new(&config.federation, &config.dns, clock.clone())?,
             mediums: Arc::new(mediums(&config)),
             limits: Limits::new(&config.limits, &clock),

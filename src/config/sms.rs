@@ -234,6 +234,8 @@ pub(super) fn read_sms(s: &mut Section<'_, '_>, is_trial: bool) -> Option<Sms> {
     let provider = s.optional("provider");
     let twilio = s.section("twilio", |s| twilio(s, provider == Some(ProviderName::Twilio)));
     let http = s.section("http", |s| http_sender(s, provider == Some(ProviderName::Http)));
+    let daily_budget = s.get("daily_budget", Bound(Some(count(1000)))).0;
+    let countries = s.section("countries", countries);
     let provider = match provider.or_else(|| is_trial.then_some(ProviderName::Log)) {
         None => None,
         Some(ProviderName::Log) => Some(SmsProvider::Log),
@@ -246,8 +248,7 @@ pub(super) fn read_sms(s: &mut Section<'_, '_>, is_trial: bool) -> Option<Sms> {
         }
         Some(ProviderName::Http) => Some(SmsProvider::Http(http?)),
     };
-    let daily_budget = s.get("daily_budget", Bound(Some(count(1000)))).0;
-    Some(Sms { provider, daily_budget, countries: s.section("countries", countries) })
+    Some(Sms { provider, daily_budget, countries })
 }
 
 /// Reads `[sms.twilio]`; only where it `is_used` something may be missing from it.

@@ -21,7 +21,7 @@ max_addresses = 200_000
 max_attempts = 0
 [federation]
 ca_file = "/nowhere/ca.pem"
-[sms]
+[fax]
 provider = "log"
 "#;
 
@@ -50,7 +50,7 @@ fn all_faults_are_told_at_once_each_with_its_line_and_remedy() {
         write for example: max_attempts = 10
     config.toml:17: federation.ca_file: /nowhere/ca.pem can't be read: No such file or directory (os error 2)
         name a file that can be read
-    config.toml:18: sms: unknown key
+    config.toml:18: fax: unknown key
         known here: accounts, api, brands, database, dns, email, federation, invites, limits, log, lookup, mediums, messages, metrics, server, sessions, signing, sms, terms
     "#);
 }
