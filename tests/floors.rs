@@ -19,7 +19,7 @@ use syn::{
 
 /// Lowest first; the modules of one row are strangers to each other.
 const FLOORS: &[&[&str]] = &[
-    &["cause", "clock", "secret", "text"],
+    &["cause", "clock", "metrics", "secret", "text"],
     &["matrix", "rate_limit"],
     &["config"],
     &["messages"],
@@ -66,6 +66,7 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("lettre", &["delivery", "config", "messages"]),
     ("reqwest", &["federation"]),
     ("hickory_resolver", &["federation"]),
+    ("prometheus_client", &["metrics"]),
     ("rlibphonenumber", &["matrix::phone"]),
     ("askama", &["messages"]),
     ("minijinja", &["messages", "delivery"]),

@@ -10,8 +10,8 @@ use crate::{
     matrix::{
         id::UserId,
         json::{NotCanonical, Object},
-        signing::{SigningKey, encode_base64},
         medium::Medium,
+        signing::{SigningKey, encode_base64},
         threepid::ThreePid,
     },
     messages::{Invitation, InvitationKind, Style},

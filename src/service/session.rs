@@ -146,9 +146,7 @@ async fn admit(app: &App, request: &TokenRequest) -> Result<Option<Admitted>, Re
 fn fresh_token(app: &App, medium: &Medium) -> String {
     match medium {
         Medium::Email => secret::random_token(),
-        Medium::Msisdn | Medium::Other(_) => {
-            secret::random_digits(app.config.sessions.code_digits)
-        }
+        Medium::Msisdn | Medium::Other(_) => secret::random_digits(app.config.sessions.code_digits),
     }
 }
 
