@@ -6,6 +6,7 @@
 // Floor 0: values and pure rules.
 pub mod cause;
 pub mod clock;
+pub mod roots;
 pub mod secret;
 pub mod text;
 /// The words of the Matrix specification as types: ids, canonical JSON, signatures, 3PIDs.

@@ -19,7 +19,7 @@ use syn::{
 
 /// Lowest first; the modules of one row are strangers to each other.
 const FLOORS: &[&[&str]] = &[
-    &["cause", "clock", "secret", "text"],
+    &["cause", "clock", "roots", "secret", "text"],
     &["matrix", "rate_limit"],
     &["config"],
     &["store", "delivery", "federation"],
@@ -37,7 +37,12 @@ const OPEN_FOLDERS: &[&str] = &["store", "matrix"];
 /// Files that the others of their folder stand on, such as what every handler needs. Each may use
 /// those before it.
 const SHARED: &[(&str, &[&str])] =
-    &[("config", &["tree"]), ("http", &["error", "fields", "extract"]), ("cli", &["keys"])];
+    &[
+    ("config", &["tree"]),
+    ("delivery", &["provider", "gateway"]),
+    ("http", &["error", "fields", "extract"]),
+    ("cli", &["keys"]),
+];
 
 /// Foreign crates that are named only in (and below) some modules.
 const BORDERS: &[(&str, &[&str])] = &[
@@ -46,7 +51,10 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("libsqlite3_sys", &["store"]),
     ("actix_web", &["http", "cli"]),
     ("lettre", &["delivery", "config"]),
-    ("reqwest", &["federation"]),
+    ("reqwest", &["federation", "delivery::provider", "delivery::gateway", "delivery::sms"]),
+    ("twilio", &["delivery::sms"]),
+    ("httpclient", &["delivery::sms"]),
+    ("minijinja", &["delivery::gateway", "messages"]),
     ("hickory_resolver", &["federation"]),
     ("askama", &["delivery::email", "http::session"]),
 ];
