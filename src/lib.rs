@@ -13,6 +13,7 @@ pub mod text;
 pub mod matrix {
     pub mod id;
     pub mod json;
+    pub mod phone;
     pub mod signing;
     pub mod threepid;
     pub mod x_matrix;

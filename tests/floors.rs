@@ -56,6 +56,7 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("httpclient", &["delivery::sms"]),
     ("minijinja", &["delivery::gateway", "messages"]),
     ("hickory_resolver", &["federation"]),
+    ("rlibphonenumber", &["matrix::phone"]),
     ("askama", &["delivery::email", "http::session"]),
 ];
 

@@ -19,6 +19,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use icu_casemap::CaseMapper;
 use sha2::{Digest, Sha256};
 
+use super::phone::Phone;
 use crate::text;
 
 /// The kind of a 3PID.
@@ -89,9 +90,12 @@ pub enum InvalidAddress {
     /// Case folding would make it another domain.
     #[error("The domain can be mistaken for another one: write it in its ASCII form (xn--…)")]
     AmbiguousDomain,
-    /// Not the digits of an international number.
-    #[error("A phone number is the 5 to 15 digits of its international form, without the +")]
+    /// No phone has such a number.
+    #[error("Not a phone number: a digit is missing or too many, or something else than digits")]
     Msisdn,
+    /// Not a country with phone numbers.
+    #[error("A country is the two letters of ISO 3166-1, such as GB")]
+    Country,
 }
 
 impl ThreePid {
@@ -119,18 +123,13 @@ impl ThreePid {
         Ok(Self { medium: Medium::Email, address: format!("{local}@{folded_domain}") })
     }
 
-    /// Takes the digits of an E.164 number, without the `+`.
+    /// Takes the digits of a number in its international form.
     ///
     /// # Errors
-    /// When there is anything but 5 to 15 digits, or a leading zero.
+    /// When no phone has such a number.
     pub fn msisdn(digits: &str) -> Result<Self, InvalidAddress> {
-        let fits = (5..=15).contains(&digits.len())
-            && digits.bytes().all(|b| b.is_ascii_digit())
-            && !digits.starts_with('0');
-        if !fits {
-            return Err(InvalidAddress::Msisdn);
-        }
-        Ok(Self { medium: Medium::Msisdn, address: digits.to_owned() })
+        let phone = Phone::of_digits(digits)?;
+        Ok(Self { medium: Medium::Msisdn, address: phone.msisdn().to_owned() })
     }
 
     /// Brings an address of `medium` into its canonical form.
