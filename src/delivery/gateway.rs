@@ -1,6 +1,6 @@
 //! Messages by any HTTP API: a request that the operator describes with templates.
 
-use std::{error::Error, fmt::Write};
+use std::error::Error;
 
 use minijinja::{AutoEscape, Environment, ErrorKind, Output, State, UndefinedBehavior, context, value::Value};
 use reqwest::{

@@ -59,7 +59,7 @@ impl Sms {
     fn originator(&self, digits: &str) -> Option<&Originator> {
         let country = Phone::of_digits(digits).ok().and_then(|phone| phone.country());
         let candidates = self.countries.originators(country);
-        let [first, second, ..] = Sha256::digest(digits).into();
+        let [first, second, ..]: [u8; 32] = Sha256::digest(digits).into();
         let draw = usize::from(u16::from_be_bytes([first, second]));
         candidates.get(draw.checked_rem(candidates.len())?)
     }
