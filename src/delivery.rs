@@ -31,6 +31,20 @@ pub struct Delivery {
     others: BTreeMap<String, gateway::Gateway>,
 }
 
+/// A mail as it would be sent, for eyes.
+///
+/// # Errors
+/// When an address can't be written into a mail.
+pub fn draft(
+    config: &Config,
+    clock: SharedClock,
+    to: &ThreePid,
+    (sender, mail): (Option<&lettre::message::Mailbox>, Mail),
+) -> Result<Vec<u8>, DeliveryError> {
+    let writer = email::Writer::new(config.email.from.clone(), config.server.name.clone(), clock);
+    Ok(writer.letter(to, sender, mail)?.raw)
+}
+
 /// The ways of a mail.
 enum Transport {
     Smtp(Box<smtp::Smtp>),
@@ -88,7 +102,7 @@ impl Delivery {
             let mail = self.messages.validation_mail(style, message).map_err(unwritable)?;
             return self.send_mail(to, style, mail).await;
         }
-        let text = self.messages.validation_text(style, message).map_err(unwritable_text)?;
+        let text = self.messages.validation_text(style, message).map_err(unwritable)?;
         let parts = Parts { text, token: message.token, link: message.link };
         self.send_text(to, style, &parts).await
     }
@@ -108,7 +122,7 @@ impl Delivery {
             let mail = self.messages.invitation_mail(style, invitation).map_err(unwritable)?;
             return self.send_mail(to, style, mail).await;
         }
-        let text = self.messages.invitation_text(style, invitation).map_err(unwritable_text)?;
+        let text = self.messages.invitation_text(style, invitation).map_err(unwritable)?;
         let parts = Parts { text, token: "", link: invitation.link };
         self.send_text(to, style, &parts).await
     }
@@ -119,7 +133,7 @@ impl Delivery {
         style: &Style,
         mail: Mail,
     ) -> Result<(), DeliveryError> {
-        let letter = self.writer.letter(self.messages.sender(style), to, mail)?;
+        let letter = self.writer.letter(to, self.messages.sender(style), mail)?;
         match &self.transport {
             Transport::Smtp(smtp) => smtp.send(&letter.envelope, &letter.raw).await?,
             Transport::Sendmail(command) => {
@@ -187,8 +201,4 @@ impl Transport {
 
 fn unwritable(error: MessagesError) -> Fault {
     Fault::Message(Box::new(error))
-}
-
-fn unwritable_text(error: MessagesError) -> Fault {
-    Fault::Text(Box::new(error))
 }

@@ -1,4 +1,4 @@
-//! The mails, and their form.
+//! The form of a mail: its envelope, its headers, its parts.
 
 use std::{
     fmt,
@@ -57,18 +57,18 @@ impl Writer {
         self.clock.now_ms()
     }
 
-    /// The mail to `to`, from a brand's sender where it has one.
+    /// The mail with its envelope; `sender` is who it comes from if not the operator.
     pub(super) fn letter(
         &self,
-        from: Option<&Mailbox>,
         to: &ThreePid,
+        sender: Option<&Mailbox>,
         mail: Mail,
     ) -> Result<Letter, Fault> {
         let Mail { subject, text, html } = mail;
         let for_eyes = format!("{subject}\n\n{text}");
         let plain = SinglePart::builder().header(ContentType::TEXT_PLAIN).body(readable(text));
         let body = MultiPart::alternative().singlepart(plain).singlepart(SinglePart::html(html));
-        let (envelope, raw) = self.seal((from.unwrap_or(&self.from), to), &subject, body)?;
+        let (envelope, raw) = self.seal((sender.unwrap_or(&self.from), to), &subject, body)?;
         Ok(Letter { envelope, raw, text: for_eyes })
     }
 

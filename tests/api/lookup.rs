@@ -1,7 +1,7 @@
 //! Looking up who is behind an address.
 
 use bindery::{
-    matrix::threepid::ThreePid,
+    matrix::{medium::Mediums, threepid::ThreePid},
     store::{
         StoreError,
         associations::{self, Association},
@@ -86,7 +86,7 @@ async fn hashes_are_those_of_the_known_vectors() {
     for (number, (address, medium, hash)) in vectors.iter().enumerate() {
         let mxid = format!("@user{number}:hs.example");
         expected[hash] = json!(mxid);
-        pairs.push((ThreePid::parse(medium.parse().unwrap(), address).unwrap(), mxid));
+        pairs.push((Mediums::default().threepid(medium, address).unwrap(), mxid));
     }
     bind_all(&app, pairs).await;
     let hashes: Vec<&str> = vectors.iter().map(|(.., hash)| *hash).collect();
