@@ -54,7 +54,7 @@ pub enum OpenError {
     #[error("messages (`[messages]`, `[brands]`)")]
     Messages(#[from] MessagesError),
     /// The door to people.
-    #[error("mail (`[email]`)")]
+    #[error("sending messages (`[email]`, `[sms]`, `[mediums]`)")]
     Delivery(#[from] DeliveryError),
     /// The door to other servers.
     #[error("requests to other servers (`[federation]`, `[dns]`)")]
@@ -73,9 +73,8 @@ impl App {
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
         let messages = Arc::new(Messages::new(&config)?);
-        let (email, server) = (&config.email, &config.server);
         Ok(Self {
-            delivery: Delivery::new(email, server, messages.clone(), clock.clone())?,
+            delivery: Delivery::new(&config, messages.clone(), clock.clone())?,
             messages,
             federation: Federation::new(&config.federation, &config.dns, clock.clone())?,
             mediums: Arc::new(mediums(&config)),

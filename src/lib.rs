@@ -7,6 +7,7 @@
 pub mod cause;
 pub mod clock;
 pub mod metrics;
+pub mod roots;
 pub mod secret;
 pub mod text;
 /// The words of the Matrix specification as types: ids, canonical JSON, signatures, 3PIDs.

@@ -130,7 +130,7 @@ async fn mail(
         link: &link,
     };
     let sent = app.delivery.send_invitation(&request.threepid, &request.style, &invitation).await;
-    app.metrics.message(request.threepid.medium(), sent.is_ok());
+    app.count_message(&request.threepid, &sent);
     sent
 }
 

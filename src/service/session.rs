@@ -121,7 +121,7 @@ async fn hand_over(
     let link = validation_link(app, request, sid, token);
     let message = ValidationMessage { link: &link, token, lifetime: app.config.sessions.lifetime };
     let sent = app.delivery.send_validation(&request.threepid, &request.style, &message).await;
-    app.metrics.message(request.threepid.medium(), sent.is_ok());
+    app.count_message(&request.threepid, &sent);
     if let (Some(admitted), Err(error)) = (admitted, &sent)
         && error.surely_unsent()
     {
