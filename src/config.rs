@@ -2,6 +2,7 @@
 
 mod fault;
 mod limits;
+mod peers;
 mod reader;
 mod sections;
 mod setting;
@@ -27,11 +28,13 @@ use fault::Fault;
 pub use fault::Faults;
 pub use limits::Limits;
 use limits::{one_lookup_fits, read_limits};
+pub use peers::{Neighbour, Peers, Replication};
+use peers::{read_peers, read_replication};
 use reader::Section;
 use sections::{count, hours, is_loopback, is_name, minutes, must_be_readable, timeout};
 use setting::{
-    AnyText, BaseUrl, Bound, CaseRule, CodeDigits, Language, LogFilter, MailHost, NameServer,
-    Pattern, Port, Rotation, Setting, Text, UrlHost, Way, is_language,
+    AnyText, BaseUrl, Bound, CaseRule, CodeDigits, Domain, Language, LogFilter, MailHost,
+    NameServer, Pattern, Port, PublicKey, Rotation, Setting, Text, UrlHost, Way, is_language,
 };
 pub use sms::{
     CustomMedium, HttpBody, HttpMethod, HttpSender, Originator, OriginatorForm, Sms, SmsCountries,
@@ -74,6 +77,10 @@ pub struct Config {
     pub federation: Federation,
     /// `[dns]`
     pub dns: Dns,
+    /// `[peers]`
+    pub peers: Peers,
+    /// `[replication]`
+    pub replication: Option<Replication>,
     /// `[limits]`
     pub limits: Limits,
     /// `[api]`
@@ -378,6 +385,8 @@ pub struct Federation {
 pub struct Dns {
     /// The name servers; empty: the system's.
     pub nameservers: Vec<SocketAddr>,
+    /// Whether answers must be validated by DNSSEC where their zone is signed.
+    pub dnssec: bool,
 }
 
 /// `count` at once, and then as many again, spread evenly, in each `per`.
@@ -394,6 +403,8 @@ pub struct Rate {
 pub struct Api {
     /// Whether validation and `getValidated3pid` are served by API v1, which asks for no account.
     pub v1_validate: bool,
+    /// Whether lookups are served by API v1.
+    pub v1_lookup: bool,
 }
 
 /// `[metrics]`

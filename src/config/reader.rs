@@ -258,6 +258,30 @@ impl<'i> Section<'_, 'i> {
         value
     }
 
+    /// The subsections of a key that takes several (`[[peers.replicate]]`).
+    pub(super) fn sections<T>(
+        &mut self,
+        key: &str,
+        mut read: impl FnMut(&mut Section<'_, 'i>) -> T,
+    ) -> Vec<T> {
+        let path = self.full(key);
+        let Some(Entry { place, node }) = self.take(key) else { return Vec::new() };
+        let Some(tables) = tree::tables(node, &place) else {
+            let message = format!("{path}: expected a list of sections");
+            self.reading.fault(&place, message, format!("write for example: [[{path}]]"));
+            return Vec::new();
+        };
+        let mut values = Vec::with_capacity(tables.len());
+        for (index, (place, left)) in tables.into_iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            let mut section =
+                Section { reading: &mut *self.reading, path, place, left, known: Vec::new() };
+            values.push(read(&mut section));
+            section.close();
+        }
+        values
+    }
+
     /// Whether a key is given, rightly or wrongly, and has not been asked for yet.
     pub(super) fn given(&self, key: &str) -> bool {
         self.left.contains_key(key)

@@ -14,7 +14,7 @@ use super::{
     EmailTransport, Federation, Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Metrics,
     NameServer, PathBuf, Policy, PolicyText, Port, Rotation, Section, Server, ServerName, Sessions,
     Signing, Smtp, SmtpSecurity, Text, Tls, UrlHost, Way, is_language, one_lookup_fits,
-    read_brands, read_limits, read_mediums, read_messages, read_sms,
+    read_brands, read_limits, read_mediums, read_messages, read_peers, read_replication, read_sms,
 };
 
 /// The server's name where none is given.
@@ -29,8 +29,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
     one_lookup_fits(root, lookup.max_addresses, &limits);
     let is_trial = !root.was_given("server.name");
     let sms = root.section("sms", |s| read_sms(s, is_trial));
-    let nameservers = |s: &mut Section<'_, '_>| s.list("nameservers", Vec::new());
-    let nameservers = root.section("dns", nameservers);
+    let dns = root.section("dns", dns);
     Some(Config {
         database: root.section("database", database),
         signing: root.section("signing", |s| Signing {
@@ -46,10 +45,11 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
         invites: root.section("invites", invites),
         lookup,
         federation: root.section("federation", federation),
-        dns: Dns { nameservers: nameservers.into_iter().map(|NameServer(at)| at).collect() },
+        dns,
+        peers: root.section("peers", read_peers),
+        replication: root.section("replication", read_replication),
         limits,
-        api: root
-            .section("api", |s| Api { v1_validate: s.section("v1", |s| s.get("validate", false)) }),
+        api: root.section("api", |s| s.section("v1", api)),
         metrics: Metrics { networks: root.section("metrics", |s| s.list("networks", loopback())) },
         log: root.section("log", |s| Log {
             filter: s.get("filter", LogFilter("info".to_owned())).0,
@@ -92,6 +92,17 @@ fn server(s: &mut Section<'_, '_>) -> Option<Server> {
     };
     let name = name.or_else(|| DEFAULT_NAME.parse().ok())?;
     Some(Server { name, base_url, aliases, listen, tls, trusted_proxies })
+}
+
+fn dns(s: &mut Section<'_, '_>) -> Dns {
+    let nameservers: Vec<NameServer> = s.list("nameservers", Vec::new());
+    let nameservers = nameservers.into_iter().map(|NameServer(at)| at).collect();
+    Dns { nameservers, dnssec: s.get("dnssec", false) }
+}
+
+/// `[api.v1]`
+fn api(s: &mut Section<'_, '_>) -> Api {
+    Api { v1_validate: s.get("validate", false), v1_lookup: s.get("lookup", false) }
 }
 
 fn loopback() -> Vec<IpNet> {

@@ -17,7 +17,7 @@ use url::{Host, Url};
 use super::{
     Algorithm, HttpMethod, LogFormat, Originator, ProviderName, Rate, ServerName, SmtpSecurity,
 };
-use crate::matrix::phone::Country;
+use crate::matrix::{phone::Country, signing::decode_base64};
 
 /// A type of value.
 ///
@@ -81,6 +81,12 @@ pub(super) struct Language(pub(super) String);
 /// A regular expression.
 pub(super) struct Pattern(pub(super) Regex);
 
+/// A domain of e-mail addresses, in lower case.
+pub(super) struct Domain(pub(super) String);
+
+/// The id of a public key, and the key.
+pub(super) struct PublicKey(pub(super) String, pub(super) [u8; 32]);
+
 /// How many digits a code has.
 pub(super) struct CodeDigits(pub(super) usize);
 
@@ -110,6 +116,9 @@ texts! {
     AnyText: "a text", "\"…\"", |text| Some(Self(text.to_owned()));
     Language: "a language code such as en or pt-BR", "\"en\"",
         |text| is_language(text).then(|| Self(text.to_owned()));
+    Domain: "a domain", "\"example.org\"",
+        |text| url_host(text).map(|UrlHost(host)| Self(host)).filter(|_| !text.contains(':'));
+    PublicKey: "a key: its id, a space, and its 32 bytes in base64", "\"ed25519:0 …\"", public_key;
     Pattern: "a regular expression", "\"^[A-Z]{2}[0-9]{6}$\"", |text| Regex::new(text).ok().map(Self);
     Country: "a country's two letters (ISO 3166-1)", "\"DE\"", |text| text.parse().ok();
     Originator: "a sender: long:+ and digits, short: and 3 to 8 digits, or alpha: and up to 11 letters",
@@ -251,6 +260,16 @@ fn mail_host(text: &str) -> Option<MailHost> {
     }
     let UrlHost(host) = url_host(text)?;
     Some(MailHost(host.trim_start_matches('[').trim_end_matches(']').to_owned()))
+}
+
+fn public_key(text: &str) -> Option<PublicKey> {
+    let (id, key) = text.split_once(' ')?;
+    let version = id.strip_prefix("ed25519:")?;
+    let is_version = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if version.is_empty() || !version.chars().all(is_version) {
+        return None;
+    }
+    Some(PublicKey(id.to_owned(), decode_base64(key.trim())?.try_into().ok()?))
 }
 
 fn web_url(text: &str) -> Option<Url> {

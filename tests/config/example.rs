@@ -51,6 +51,9 @@ fn the_example_with_all_its_keys_is_a_configuration() {
         "sms-roots.pem",
         "twilio-auth-token",
         "gateway-secret",
+        "replication-cert.pem",
+        "replication-key.pem",
+        "neighbours.pem",
     ];
     // Of keys that exclude each other one is given.
     let plain =

@@ -100,6 +100,32 @@ impl Entry<'_> {
     }
 }
 
+/// The elements of a list of sections, each with its place; `None` where it is something else. A
+/// variable holds such a list as TOML.
+pub(super) fn tables<'i>(node: Node<'i>, place: &Place) -> Option<Vec<(Place, Table<'i>)>> {
+    let array = match (node, place) {
+        (Node::Value(DeValue::Array(array)), _) => array,
+        (Node::Value(DeValue::String(Cow::Borrowed(text))), Place::Variable(_)) => {
+            match DeValue::parse(text).ok()?.into_inner() {
+                DeValue::Array(array) => array,
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    let tables = array.into_iter().map(|element| {
+        let (variable, at) = match place {
+            Place::Byte(_) => (None, Place::Byte(element.span().start)),
+            Place::Variable(name) => (Some(name.as_str()), place.clone()),
+        };
+        match element.into_inner() {
+            DeValue::Table(table) => Some((at, from_toml(table, variable))),
+            _ => None,
+        }
+    });
+    tables.collect()
+}
+
 /// The same value as JSON; `None` where a date or a number that JSON has not is in it.
 pub(super) fn to_json(node: &Node<'_>) -> Option<Value> {
     match node {
