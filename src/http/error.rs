@@ -15,7 +15,7 @@ use crate::{
     cause::causes,
     delivery::DeliveryError,
     federation::{FederationError, OpenIdError},
-    matrix::{medium::Medium, threepid::InvalidAddress},
+    matrix::threepid::InvalidAddress,
     rate_limit::Exceeded,
     service::{
         account::RegisterError,
@@ -247,12 +247,10 @@ impl From<Exceeded> for ApiError {
     }
 }
 
-impl From<(Medium, DeliveryError)> for ApiError {
-    fn from((medium, error): (Medium, DeliveryError)) -> Self {
-        if medium == Medium::Email {
-            return Self::EmailSend(error);
-        }
+impl From<DeliveryError> for ApiError {
+    fn from(error: DeliveryError) -> Self {
         match error {
+            error if error.is_of_mail() => Self::EmailSend(error),
             DeliveryError::InvalidAddress(_) => Self::NoSuchAddress(error),
             DeliveryError::Refused(_) => Self::DestinationRejected(Some(error)),
             DeliveryError::Unsent(_) | DeliveryError::Setup { .. } => Self::SendError(error),
@@ -288,7 +286,7 @@ impl From<RequestTokenError> for ApiError {
             RequestTokenError::NextLink => {
                 Self::InvalidParam("next_link leads to a host that isn't allowed here".to_owned())
             }
-            RequestTokenError::Delivery { medium, error } => (medium, error).into(),
+            RequestTokenError::Delivery(error) => error.into(),
             RequestTokenError::Store(error) => error.into(),
         }
     }
@@ -338,7 +336,7 @@ impl From<StoreInviteError> for ApiError {
         match error {
             StoreInviteError::InUse { mxid } => Self::ThreepidInUse(mxid),
             StoreInviteError::Medium => Self::UnknownMedium,
-            StoreInviteError::Delivery { medium, error } => (medium, error).into(),
+            StoreInviteError::Delivery(error) => error.into(),
             StoreInviteError::Store(error) => error.into(),
         }
     }
