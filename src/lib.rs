@@ -6,6 +6,7 @@
 // Floor 0: values and pure rules.
 pub mod cause;
 pub mod clock;
+pub mod metrics;
 pub mod roots;
 pub mod secret;
 pub mod text;
@@ -38,6 +39,7 @@ pub mod service {
     pub mod lookup;
     pub mod onbind;
     pub mod session;
+    pub mod sms;
 }
 // Floor 6: faces, and what goes on behind them.
 pub mod http;

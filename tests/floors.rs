@@ -19,7 +19,7 @@ use syn::{
 
 /// Lowest first; the modules of one row are strangers to each other.
 const FLOORS: &[&[&str]] = &[
-    &["cause", "clock", "roots", "secret", "text"],
+    &["cause", "clock", "metrics", "roots", "secret", "text"],
     &["matrix", "rate_limit"],
     &["config"],
     &["messages"],
@@ -69,6 +69,7 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("twilio", &["delivery::sms"]),
     ("httpclient", &["delivery::sms"]),
     ("hickory_resolver", &["federation"]),
+    ("prometheus_client", &["metrics"]),
     ("rlibphonenumber", &["matrix::phone"]),
     ("askama", &["messages"]),
     ("minijinja", &["messages", "delivery::gateway"]),
