@@ -102,7 +102,7 @@ impl Delivery {
             let mail = self.messages.validation_mail(style, message).map_err(unwritable)?;
             return self.send_mail(to, style, mail).await;
         }
-        let text = self.messages.validation_text(style, message).map_err(unwritable_text)?;
+        let text = self.messages.validation_text(style, message).map_err(unwritable)?;
         let parts = Parts { text, token: message.token, link: message.link };
         self.send_text(to, style, &parts).await
     }
@@ -122,7 +122,7 @@ impl Delivery {
             let mail = self.messages.invitation_mail(style, invitation).map_err(unwritable)?;
             return self.send_mail(to, style, mail).await;
         }
-        let text = self.messages.invitation_text(style, invitation).map_err(unwritable_text)?;
+        let text = self.messages.invitation_text(style, invitation).map_err(unwritable)?;
         let parts = Parts { text, token: "", link: invitation.link };
         self.send_text(to, style, &parts).await
     }
@@ -199,8 +199,4 @@ impl Transport {
 
 fn unwritable(error: MessagesError) -> Fault {
     Fault::Message(Box::new(error))
-}
-
-fn unwritable_text(error: MessagesError) -> Fault {
-    Fault::Text(Box::new(error))
 }

@@ -34,19 +34,6 @@ impl DeliveryError {
         Self::Setup { what: what.into(), error: error.into() }
     }
 
-    /// Whether it was a mail that was not delivered.
-    #[must_use]
-    pub fn is_of_mail(&self) -> bool {
-        let (Self::InvalidAddress(fault) | Self::Refused(fault) | Self::Unsent(fault)) = self
-        else {
-            return true;
-        };
-        match fault {
-            Fault::Medium(medium) => *medium == Medium::Email,
-            fault => !matches!(fault, Fault::Provider(_) | Fault::Text(_)),
-        }
-    }
-
     /// Whether the message can't have gone out: false where a provider fell silent, or broke off,
     /// when it may already have had it.
     #[must_use]
@@ -105,9 +92,6 @@ pub enum Fault {
     /// The message could not be put together.
     #[error("the message could not be written: {0}")]
     Message(Box<dyn Error + Send + Sync>),
-    /// The text for a provider could not be put together.
-    #[error("the text could not be written: {0}")]
-    Text(Box<dyn Error + Send + Sync>),
     /// No message goes to such an address.
     #[error("nothing can be sent to a 3PID of the medium {}", .0.as_str())]
     Medium(Medium),

@@ -15,7 +15,7 @@ use crate::{
     cause::causes,
     delivery::DeliveryError,
     federation::{FederationError, OpenIdError},
-    matrix::threepid::InvalidAddress,
+    matrix::{medium::Medium, threepid::InvalidAddress},
     rate_limit::Exceeded,
     service::{
         account::RegisterError,
@@ -23,6 +23,7 @@ use crate::{
         invite::{SignError, StoreInviteError},
         lookup::LookupError,
         session::{RequestTokenError, SubmitTokenError},
+        sms::SmsRefusal,
     },
     store::{StoreError, sessions::SessionFault},
 };
@@ -59,7 +60,9 @@ pub(crate) enum ApiError {
     #[error("There is no such number or address: check it, and try again")]
     NoSuchAddress(#[source] DeliveryError),
     #[error("No message can be sent to this number or address: use another one")]
-    DestinationRejected(#[source] Option<DeliveryError>),
+    DestinationRejected(#[source] DeliveryError),
+    #[error("{0}")]
+    NoTextMessages(&'static str),
     #[error("The message could not be sent: try again in a few minutes")]
     SendError(#[source] DeliveryError),
     #[error("Wrong token")]
@@ -133,7 +136,9 @@ impl ApiError {
                 (StatusCode::BAD_REQUEST, "M_INVALID_ADDRESS")
             }
             Self::EmailSend(_) => (StatusCode::BAD_REQUEST, "M_EMAIL_SEND_ERROR"),
-            Self::DestinationRejected(_) => (StatusCode::BAD_REQUEST, "M_DESTINATION_REJECTED"),
+            Self::DestinationRejected(_) | Self::NoTextMessages(_) => {
+                (StatusCode::BAD_REQUEST, "M_DESTINATION_REJECTED")
+            }
             Self::SendError(_) => (StatusCode::BAD_REQUEST, "M_SEND_ERROR"),
             Self::TokenIncorrect => (StatusCode::BAD_REQUEST, "M_TOKEN_INCORRECT"),
             Self::NoValidSession => (StatusCode::NOT_FOUND, "M_NO_VALID_SESSION"),
@@ -200,7 +205,7 @@ impl ApiError {
             Self::SendError(cause) => {
                 tracing::warn!(cause = causes(cause), "a message was not sent");
             }
-            Self::NoSuchAddress(cause) | Self::DestinationRejected(Some(cause)) => {
+            Self::NoSuchAddress(cause) | Self::DestinationRejected(cause) => {
                 tracing::info!(cause = causes(cause), "a message has nowhere to go");
             }
             Self::HomeserverUnreachable(cause) => {
@@ -247,12 +252,14 @@ impl From<Exceeded> for ApiError {
     }
 }
 
-impl From<DeliveryError> for ApiError {
-    fn from(error: DeliveryError) -> Self {
+impl From<(Medium, DeliveryError)> for ApiError {
+    fn from((medium, error): (Medium, DeliveryError)) -> Self {
+        if medium == Medium::Email {
+            return Self::EmailSend(error);
+        }
         match error {
-            error if error.is_of_mail() => Self::EmailSend(error),
             DeliveryError::InvalidAddress(_) => Self::NoSuchAddress(error),
-            DeliveryError::Refused(_) => Self::DestinationRejected(Some(error)),
+            DeliveryError::Refused(_) => Self::DestinationRejected(error),
             DeliveryError::Unsent(_) | DeliveryError::Setup { .. } => Self::SendError(error),
         }
     }
@@ -286,7 +293,12 @@ impl From<RequestTokenError> for ApiError {
             RequestTokenError::NextLink => {
                 Self::InvalidParam("next_link leads to a host that isn't allowed here".to_owned())
             }
-            RequestTokenError::Delivery(error) => error.into(),
+            RequestTokenError::Sms(SmsRefusal::Destination(why)) => Self::NoTextMessages(why),
+            RequestTokenError::Sms(SmsRefusal::Exceeded { retry_after }) => {
+                Self::LimitExceeded(retry_after)
+            }
+            RequestTokenError::Sms(SmsRefusal::Store(error)) => error.into(),
+            RequestTokenError::Delivery { medium, error } => (medium, error).into(),
             RequestTokenError::Store(error) => error.into(),
         }
     }
@@ -336,7 +348,7 @@ impl From<StoreInviteError> for ApiError {
         match error {
             StoreInviteError::InUse { mxid } => Self::ThreepidInUse(mxid),
             StoreInviteError::Medium => Self::UnknownMedium,
-            StoreInviteError::Delivery(error) => error.into(),
+            StoreInviteError::Delivery { medium, error } => (medium, error).into(),
             StoreInviteError::Store(error) => error.into(),
         }
     }
