@@ -62,12 +62,23 @@ async fn the_click_leads_on_to_where_the_app_wants() {
     let page = app.open(&app.last_mail_to(ALICE).link).await;
     assert_eq!(page.status, 200);
     let policy = page.header("content-security-policy");
-    assert!(
-        policy.contains("form-action 'self'") && policy.contains("https://app.example"),
-        "{policy}"
-    );
+    let expected = format!("form-action 'self' {} https:; ", app.base);
+    assert!(policy.contains(&expected), "{policy}");
     let led = click(&app, &page).await;
     assert_eq!((led.status, led.header("location")), (303, "https://app.example/done?x=1"));
+}
+
+#[tokio::test]
+async fn no_host_that_a_stranger_chose_becomes_a_rule_of_the_page() {
+    let app = TestApp::with(CONFIRM).await;
+    let alice = app.account("@alice:hs.example").await;
+    let next_link = "https://a;script-src/";
+    let body = json!({ "email": ALICE, "client_secret": "secret", "send_attempt": 1,
+                       "next_link": next_link });
+    alice.post("/validate/email/requestToken", body).await.ok();
+    let page = app.open(&app.last_mail_to(ALICE).link).await;
+    let policy = page.header("content-security-policy");
+    assert!(!policy.contains("script-src"), "{policy}");
 }
 
 #[tokio::test]
