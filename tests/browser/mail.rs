@@ -6,8 +6,8 @@ use serde_json::json;
 use crate::{
     ALICE, PHONE,
     chromium::{Chromium, Scheme},
+    everyone::assert_mail_is_for_everyone,
     harness::TestApp,
-    page::assert_is_for_everyone,
 };
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn a_person_reads_the_mail_and_confirms_the_address_with_its_button() {
         chromium.prefer(scheme).await;
         chromium.requests().await;
         chromium.client.goto(&file).await.unwrap();
-        assert_is_for_everyone(&chromium, &format!("mail, {scheme:?}")).await;
+        assert_mail_is_for_everyone(&chromium, "en", &format!("mail, {scheme:?}")).await;
         assert_eq!(chromium.requests().await, [file.as_str()], "something else was loaded");
         assert_eq!(chromium.console().await, [""; 0]);
     }

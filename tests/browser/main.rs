@@ -9,6 +9,7 @@
 )]
 
 mod chromium;
+mod everyone;
 mod mail;
 mod page;
 mod pictures;

@@ -10,76 +10,19 @@ use tokio::{
 };
 
 use crate::{
-    ALICE, NARROW, PHONE,
+    ALICE, PHONE,
     chromium::{Chromium, Scheme},
+    everyone::{assert_is_for_everyone, assert_loads_nothing_else},
     harness::{Caller, TestApp},
 };
-
-/// The text of each element with its contrast to what is behind it, by WCAG 2.1 (1.4.3).
-const CONTRASTS: &str = r"
-    const parse = (color) => color.match(/[\d.]+/g).map(Number);
-    const light = (color) => {
-        const [r, g, b] = color.slice(0, 3).map((part) => {
-            const c = part / 255;
-            return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-        });
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const behind = (element) => {
-        for (let e = element; e; e = e.parentElement) {
-            const color = parse(getComputedStyle(e).backgroundColor);
-            if (color.length === 3 || color[3] === 1) return color;
-            if (color[3] > 0) throw new Error('half transparent');
-        }
-        throw new Error('nothing is behind ' + element.outerHTML);
-    };
-    const found = [];
-    for (const element of document.body.querySelectorAll('*')) {
-        const words = [...element.childNodes].filter((n) => n.nodeType === 3);
-        const text = words.map((n) => n.textContent).join('').trim();
-        if (!text && element.tagName !== 'svg') continue;
-        const style = getComputedStyle(element);
-        const color = parse(text ? style.color : style.stroke);
-        const [a, b] = [light(color), light(behind(element))].sort((x, y) => y - x);
-        found.push([text || 'svg', (a + 0.05) / (b + 0.05)]);
-    }
-    return found";
-
-/// What no page of ours has: anything that runs, or that is loaded from elsewhere.
-const ACTIVE: &str = r"
-    const active = 'script, iframe, object, embed, form, img, link, base, audio, video';
-    const found = [...document.querySelectorAll(active)].map((e) => e.outerHTML);
-    for (const element of document.querySelectorAll('*'))
-        for (const { name } of element.attributes) if (name.startsWith('on')) found.push(name);
-    return found";
-
-/// What holds for everything that people are shown.
-pub(crate) async fn assert_is_for_everyone(chromium: &Chromium, context: &str) {
-    assert_eq!(chromium.run("return document.documentElement.lang").await, "en", "{context}");
-    assert_eq!(chromium.run("return document.querySelectorAll('h1').length").await, 1, "{context}");
-    assert_eq!(chromium.run(ACTIVE).await, json!([]), "{context}");
-    for pair in chromium.run(CONTRASTS).await.as_array().unwrap() {
-        assert!(pair[1].as_f64().unwrap() >= 4.5, "{context}: too little contrast: {pair}");
-    }
-    for width in [NARROW, PHONE] {
-        chromium.resize(width, 844).await;
-        let used = chromium.run("return document.documentElement.scrollWidth").await;
-        assert_eq!(used, width, "{context}: it scrolls sideways at {width}");
-    }
-}
 
 /// Checks the page that `chromium` shows since nothing was asked of it.
 async fn assert_page(chromium: &Chromium, link: &str, heading: &str, context: &str) {
     assert_eq!(chromium.client.title().await.unwrap(), heading, "{context}");
     let h1 = chromium.client.find(Locator::Css("main h1")).await.unwrap();
     assert_eq!(h1.text().await.unwrap(), heading, "{context}");
-    assert_is_for_everyone(chromium, context).await;
-    let requests = chromium.requests().await;
-    assert_eq!(requests, [link], "{context}: something else was loaded");
-    // An error status is the only thing that Chromium complains of.
-    let console = chromium.console().await;
-    let complaints = console.iter().filter(|line| !line.contains("responded with a status of 4"));
-    assert_eq!(complaints.count(), 0, "{context}: {console:?}");
+    assert_is_for_everyone(chromium, "en", context).await;
+    assert_loads_nothing_else(chromium, link, context).await;
 }
 
 /// Opens `link` in light and dark, and expects this heading.
