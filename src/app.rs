@@ -1,5 +1,7 @@
 //! The doors, gathered: what every service needs, built once.
 
+use std::sync::Arc;
+
 use tokio::sync::Notify;
 
 use crate::{
@@ -7,7 +9,8 @@ use crate::{
     config::{self, Config, Rate},
     delivery::{Delivery, DeliveryError},
     federation::{Federation, SetupError},
-    matrix::signing::KeyRing,
+    matrix::{medium::Mediums, signing::KeyRing},
+    messages::{Messages, MessagesError},
     rate_limit::RateLimit,
     store::Store,
 };
@@ -18,12 +21,16 @@ pub struct App {
     pub config: Config,
     /// The database.
     pub store: Store,
+    /// What people read.
+    pub messages: Arc<Messages>,
     /// The door to people.
     pub delivery: Delivery,
     /// The door to other servers.
     pub federation: Federation,
     /// The long-term signing keys.
     pub keys: KeyRing,
+    /// The kinds of 3PIDs.
+    pub mediums: Arc<Mediums>,
     /// How much one source may ask for.
     pub limits: Limits,
     /// The time.
@@ -35,6 +42,9 @@ pub struct App {
 /// Why a door can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// What people read.
+    #[error("messages (`[messages]`, `[brands]`)")]
+    Messages(#[from] MessagesError),
     /// The door to people.
     #[error("mail (`[email]`)")]
     Delivery(#[from] DeliveryError),
@@ -54,9 +64,13 @@ impl App {
         keys: KeyRing,
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
+        let messages = Arc::new(Messages::new(&config)?);
+        let (email, server) = (&config.email, &config.server);
         Ok(Self {
-            delivery: Delivery::new(&config.email, &config.server, clock.clone())?,
+            delivery: Delivery::new(email, server, messages.clone(), clock.clone())?,
+            messages,
             federation: Federation::new(&config.federation, &config.dns, clock.clone())?,
+            mediums: Arc::new(mediums(&config)),
             limits: Limits::new(&config.limits, &clock),
             config,
             store,
@@ -72,6 +86,12 @@ impl App {
     pub fn oldest_session(&self) -> i64 {
         self.clock.now_ms() - millis(self.config.sessions.lifetime)
     }
+}
+
+/// E-mail, phone, and what the configuration adds to them.
+fn mediums(config: &Config) -> Mediums {
+    let others = config.mediums.iter();
+    Mediums::new(others.map(|(name, medium)| (name.as_str(), medium.rule.clone())))
 }
 
 /// The rate limits; `None` where they are switched off.

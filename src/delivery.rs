@@ -1,11 +1,12 @@
 //! The door to people: sends a message to a 3PID, by the way that the configuration names.
 
-use std::{fmt, io, path::PathBuf, time::Duration};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     clock::SharedClock,
     config,
-    matrix::threepid::{Medium, ThreePid},
+    matrix::{medium::Medium, threepid::ThreePid},
+    messages::{Invitation, Mail, Messages, MessagesError, Style, ValidationMessage},
 };
 
 mod email;
@@ -15,46 +16,23 @@ mod smtp;
 /// Sends messages to people.
 #[derive(Debug)]
 pub struct Delivery {
+    messages: Arc<Messages>,
     writer: email::Writer,
     transport: Transport,
 }
 
-/// What a person needs to prove that an address is theirs.
-#[derive(Clone, Copy)]
-pub struct ValidationMessage<'a> {
-    /// The link that proves it when it is opened.
-    pub link: &'a str,
-    /// The token inside of the link, for apps that want it typed.
-    pub token: &'a str,
-    /// How long both are valid.
-    pub lifetime: Duration,
-}
-
-/// Who is invited to what, as the inviter's homeserver told it: the names are strangers' words, of
-/// any length and with anything in them.
-#[derive(Clone, Copy)]
-pub struct Invitation<'a> {
-    /// What the invitation is to.
-    pub kind: InvitationKind,
-    /// The user id of the inviter.
-    pub inviter: &'a str,
-    /// The display name of the inviter.
-    pub inviter_name: Option<&'a str>,
-    /// The name of the room or space, or else its alias; a direct chat's is not shown.
-    pub room_name: Option<&'a str>,
-    /// The link, http or https, that opens the web client; it holds the secrets of the invitation.
-    pub link: &'a str,
-}
-
-/// What somebody is invited to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InvitationKind {
-    /// A room.
-    Room,
-    /// A space: a room that groups others.
-    Space,
-    /// A chat of two.
-    Direct,
+/// A mail as it would be sent, for eyes.
+///
+/// # Errors
+/// When an address can't be written into a mail.
+pub fn draft(
+    config: &config::Config,
+    clock: SharedClock,
+    to: &ThreePid,
+    (sender, mail): (Option<&lettre::message::Mailbox>, Mail),
+) -> Result<Vec<u8>, DeliveryError> {
+    let writer = email::Writer::new(config.email.from.clone(), config.server.name.clone(), clock);
+    Ok(writer.letter(to, sender, mail)?.raw)
 }
 
 /// The ways of a mail.
@@ -202,6 +180,7 @@ impl Delivery {
     pub fn new(
         email: &config::Email,
         server: &config::Server,
+        messages: Arc<Messages>,
         clock: SharedClock,
     ) -> Result<Self, DeliveryError> {
         let transport = match &email.transport {
@@ -216,7 +195,7 @@ impl Delivery {
             config::EmailTransport::Log => Transport::Log,
         };
         let writer = email::Writer::new(email.from.clone(), server.name.clone(), clock);
-        Ok(Self { writer, transport })
+        Ok(Self { messages, writer, transport })
     }
 
     /// Sends the validation mail to the canonical address: whoever owns a look-alike of it must
@@ -227,10 +206,11 @@ impl Delivery {
     pub async fn send_validation(
         &self,
         to: &ThreePid,
+        style: &Style,
         message: &ValidationMessage<'_>,
     ) -> Result<(), DeliveryError> {
-        let letter = self.writer_to(to)?.validation(to, message)?;
-        self.send(to, letter).await
+        let writer = self.writer_to(to)?;
+        self.mail(to, style, writer, self.messages.validation_mail(style, message)).await
     }
 
     /// Sends the mail that tells the owner of an address of an invitation. Returns once the
@@ -241,9 +221,23 @@ impl Delivery {
     pub async fn send_invitation(
         &self,
         to: &ThreePid,
+        style: &Style,
         invitation: &Invitation<'_>,
     ) -> Result<(), DeliveryError> {
-        let letter = self.writer_to(to)?.invitation(to, invitation)?;
+        let writer = self.writer_to(to)?;
+        self.mail(to, style, writer, self.messages.invitation_mail(style, invitation)).await
+    }
+
+    /// Sends a mail under the name of its brand.
+    async fn mail(
+        &self,
+        to: &ThreePid,
+        style: &Style,
+        writer: &email::Writer,
+        mail: Result<Mail, MessagesError>,
+    ) -> Result<(), DeliveryError> {
+        let mail = mail.map_err(|error| Fault::Message(Box::new(error)))?;
+        let letter = writer.letter(to, self.messages.sender(style), mail)?;
         self.send(to, letter).await
     }
 
@@ -251,7 +245,7 @@ impl Delivery {
     fn writer_to(&self, to: &ThreePid) -> Result<&email::Writer, Fault> {
         match to.medium() {
             Medium::Email => Ok(&self.writer),
-            medium @ Medium::Msisdn => Err(Fault::Medium(medium)),
+            medium => Err(Fault::Medium(medium.clone())),
         }
     }
 

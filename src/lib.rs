@@ -12,6 +12,8 @@ pub mod text;
 pub mod matrix {
     pub mod id;
     pub mod json;
+    pub mod medium;
+    pub mod phone;
     pub mod signing;
     pub mod threepid;
     pub mod x_matrix;
@@ -19,13 +21,15 @@ pub mod matrix {
 pub mod rate_limit;
 // Floor 1: what the operator says.
 pub mod config;
-// Floor 2: doors to the outside.
+// Floor 2: what people read.
+pub mod messages;
+// Floor 3: doors to the outside.
 pub mod delivery;
 pub mod federation;
 pub mod store;
-// Floor 3: the doors, gathered.
+// Floor 4: the doors, gathered.
 pub mod app;
-/// Floor 4: what an identity server does.
+/// Floor 5: what an identity server does.
 pub mod service {
     pub mod account;
     pub mod association;
@@ -34,8 +38,8 @@ pub mod service {
     pub mod onbind;
     pub mod session;
 }
-// Floor 5: faces, and what goes on behind them.
+// Floor 6: faces, and what goes on behind them.
 pub mod http;
 pub mod worker;
-// Floor 6: the command.
+// Floor 7: the command.
 pub mod cli;

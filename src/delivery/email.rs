@@ -1,4 +1,4 @@
-//! The mails, and their form.
+//! The form of a mail: its envelope, its headers, its parts.
 
 use std::{
     fmt,
@@ -14,15 +14,13 @@ use lettre::{
     },
 };
 
-use super::{Fault, Invitation, ValidationMessage};
+use super::Fault;
 use crate::{
     clock::SharedClock,
     matrix::{id::ServerName, threepid::ThreePid},
+    messages::Mail,
     secret,
 };
-
-mod invitation;
-mod validation;
 
 /// The last second of the year 9999, since the epoch: no later date can be written into a mail.
 const LAST_DATE: u64 = 253_402_300_799;
@@ -50,13 +48,6 @@ pub(super) struct Letter {
     pub(super) text: String,
 }
 
-/// What a mail says.
-struct Words {
-    subject: String,
-    text: String,
-    html: String,
-}
-
 impl Writer {
     pub(super) fn new(from: Mailbox, server: ServerName, clock: SharedClock) -> Self {
         Self { from, server, clock }
@@ -66,48 +57,36 @@ impl Writer {
         self.clock.now_ms()
     }
 
-    /// The mail that asks whether an address is somebody's own.
-    pub(super) fn validation(
+    /// The mail with its envelope; `sender` is who it comes from if not the operator.
+    pub(super) fn letter(
         &self,
         to: &ThreePid,
-        message: &ValidationMessage<'_>,
+        sender: Option<&Mailbox>,
+        mail: Mail,
     ) -> Result<Letter, Fault> {
-        self.letter(to, validation::words(self.server.as_str(), message).map_err(unwritable)?)
-    }
-
-    /// The mail that tells somebody of an invitation.
-    pub(super) fn invitation(
-        &self,
-        to: &ThreePid,
-        invitation: &Invitation<'_>,
-    ) -> Result<Letter, Fault> {
-        self.letter(to, invitation::words(invitation).map_err(unwritable)?)
-    }
-
-    fn letter(&self, to: &ThreePid, words: Words) -> Result<Letter, Fault> {
-        let Words { subject, text, html } = words;
+        let Mail { subject, text, html } = mail;
         let for_eyes = format!("{subject}\n\n{text}");
         let plain = SinglePart::builder().header(ContentType::TEXT_PLAIN).body(readable(text));
         let body = MultiPart::alternative().singlepart(plain).singlepart(SinglePart::html(html));
-        let (envelope, raw) = self.seal(to, &subject, body)?;
+        let (envelope, raw) = self.seal((sender.unwrap_or(&self.from), to), &subject, body)?;
         Ok(Letter { envelope, raw, text: for_eyes })
     }
 
     /// Puts the headers on.
     fn seal(
         &self,
-        to: &ThreePid,
+        (sender, to): (&Mailbox, &ThreePid),
         subject: &str,
         body: MultiPart,
     ) -> Result<(Envelope, Vec<u8>), Fault> {
-        let from = sendable(self.from.email.as_ref())?;
+        let from = sendable(sender.email.as_ref())?;
         let to = sendable(to.address())?;
         let envelope = Envelope::new(Some(from.clone()), vec![to.clone()]).map_err(unwritable)?;
         let since_epoch = Duration::from_millis(u64::try_from(self.now_ms()).unwrap_or(0));
         let auto_submitted = HeaderName::new_from_ascii_str("Auto-Submitted");
         let message = Message::builder()
             .envelope(envelope.clone())
-            .from(Mailbox::new(self.from.name.clone(), from))
+            .from(Mailbox::new(sender.name.clone(), from))
             .to(to.into())
             .subject(subject)
             .date(UNIX_EPOCH + since_epoch.min(Duration::from_secs(LAST_DATE)))

@@ -10,7 +10,8 @@ use crate::{
     matrix::{
         json::Object,
         signing::decode_base64,
-        threepid::{Medium, ThreePid},
+        medium::{InvalidThreepid, Medium, Mediums},
+        threepid::ThreePid,
     },
     store::sessions::SessionKey,
 };
@@ -120,12 +121,28 @@ impl Fields {
         Ok(Self(object.clone()))
     }
 
-    /// The `medium` and `address` of a 3PID.
-    pub(super) fn threepid(&self) -> Result<ThreePid, ApiError> {
-        let medium: Medium = self.text("medium")?.parse().map_err(|_| ApiError::UnknownMedium)?;
-        ThreePid::parse(medium, self.text("address")?).map_err(|fault| match medium {
-            Medium::Email => ApiError::InvalidEmail(fault),
-            Medium::Msisdn => ApiError::InvalidAddress(fault),
+    /// The `medium` and `address` of a 3PID of one of `mediums`.
+    pub(super) fn threepid(&self, mediums: &Mediums) -> Result<ThreePid, ApiError> {
+        let (medium, address) = (self.text("medium")?, self.text("address")?);
+        mediums.threepid(medium, address).map_err(|fault| match fault {
+            InvalidThreepid::Medium => ApiError::UnknownMedium,
+            InvalidThreepid::Address(Medium::Email, fault) => ApiError::InvalidEmail(fault),
+            InvalidThreepid::Address(_, fault) => ApiError::InvalidAddress(fault),
+        })
+    }
+
+    /// The brand that the message shall have; whatever is there is no error.
+    pub(super) fn brand(&self) -> Option<&str> {
+        self.optional_text("brand").ok().flatten()
+    }
+
+    /// The language that a client asks for: `locale`, or the same under the name of a proposal
+    /// (`org.matrix.msc….locale`). Whatever is there is no error.
+    pub(super) fn locale(&self) -> Option<&str> {
+        let proposed = |name: &str| name.starts_with("org.matrix.msc") && name.ends_with("locale");
+        let hint = self.0.get("locale").and_then(Value::as_str);
+        hint.filter(|hint| !hint.is_empty()).or_else(|| {
+            self.0.iter().find(|(name, _)| proposed(name)).and_then(|(_, value)| value.as_str())
         })
     }
 
