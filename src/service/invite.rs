@@ -62,14 +62,8 @@ pub enum StoreInviteError {
     #[error("nobody can be invited by a 3PID of that medium")]
     Medium,
     /// The message couldn't be handed over.
-    #[error("{error}")]
-    Delivery {
-        /// What kind of address it was for.
-        medium: Medium,
-        /// Why.
-        #[source]
-        error: DeliveryError,
-    },
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -107,8 +101,7 @@ pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInv
         .await?;
     if let Err(error) = mail(app, &request, &token, &key).await {
         app.store.write(move |tx| invites::remove(tx, &token)).await?;
-        let medium = request.threepid.medium().clone();
-        return Err(StoreInviteError::Delivery { medium, error });
+        return Err(error.into());
     }
     let display_name = redacted(request.threepid.address());
     Ok(Stored { token, ephemeral_key, display_name })

@@ -57,14 +57,8 @@ pub enum RequestTokenError {
     #[error(transparent)]
     Sms(#[from] SmsRefusal),
     /// The message couldn't be handed over.
-    #[error("{error}")]
-    Delivery {
-        /// What kind of address it was for.
-        medium: Medium,
-        /// Why.
-        #[source]
-        error: DeliveryError,
-    },
+    #[error(transparent)]
+    Delivery(#[from] DeliveryError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -133,8 +127,7 @@ async fn hand_over(
     {
         sms::give_back(app, admitted).await?;
     }
-    let medium = request.threepid.medium().clone();
-    sent.map_err(|error| RequestTokenError::Delivery { medium, error })
+    Ok(sent?)
 }
 
 /// Asks whether a text message may be sent; `None` for what isn't one.
