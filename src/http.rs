@@ -34,6 +34,7 @@ pub fn routes(config: &mut ServiceConfig) {
             .service(at("/", "GET", [get().to(page::front)]))
             .service(at("/health/live", "GET", [get().to(public::live)]))
             .service(at("/health/ready", "GET", [get().to(public::ready)]))
+            .service(at("/metrics", "GET", [get().to(public::metrics)]))
             .service(at(v("/versions"), "GET", [get().to(public::versions)]))
             .service(at(v("/v2"), "GET", [get().to(public::ping)]))
             .service(at(v("/v2/account/register"), "POST", [post().to(account::register)]))
@@ -52,16 +53,11 @@ pub fn routes(config: &mut ServiceConfig) {
             .configure(|config| validations(config, &v("/v2"), |_| true))
             .configure(|config| validations(config, extract::V1, session::is_v1_on))
             .service(
-                at(
-                    v("/v2/validate/{medium}/confirmToken"),
-                    "POST",
-                    [post().to(page::confirm)],
-                )
-                .guard(fn_guard(session::is_served)),
+                at(v("/v2/validate/{medium}/confirmToken"), "POST", [post().to(page::confirm)])
+                    .guard(fn_guard(session::is_served)),
             )
             .service(
-                at(extract::V1, "GET", [get().to(public::ping)])
-                    .guard(fn_guard(session::is_v1_on)),
+                at(extract::V1, "GET", [get().to(public::ping)]).guard(fn_guard(session::is_v1_on)),
             )
             .service(at(v("/v2/3pid/bind"), "POST", [post().to(association::bind)]))
             .service(at(v("/v2/3pid/unbind"), "POST", [post().to(association::unbind)]))

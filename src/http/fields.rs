@@ -9,8 +9,8 @@ use super::error::ApiError;
 use crate::{
     matrix::{
         json::Object,
-        signing::decode_base64,
         medium::{InvalidThreepid, Medium, Mediums},
+        signing::decode_base64,
         threepid::ThreePid,
     },
     store::sessions::SessionKey,

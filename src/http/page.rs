@@ -118,8 +118,12 @@ fn ask(
         .into_iter()
         .filter_map(|name| Some((name, fields.optional_text(name).ok()??)))
         .collect();
-    let page =
-        Page::Confirm { subject, address: session.threepid.address(), action: &action, fields: &kept };
+    let page = Page::Confirm {
+        subject,
+        address: session.threepid.address(),
+        action: &action,
+        fields: &kept,
+    };
     let form_action = form_action(base_url, session.next_link.as_deref());
     show_with(app, HttpResponse::Ok(), style, &page, &form_action)
 }
@@ -129,7 +133,8 @@ fn ask(
 fn form_action(base_url: &str, next_link: Option<&str>) -> String {
     let origin = |url: &str| Some(Url::parse(url).ok()?.origin().ascii_serialization());
     let own = origin(base_url).unwrap_or_default();
-    let next = next_link.and_then(origin).map_or_else(String::new, |next| format!(" {next} https:"));
+    let next =
+        next_link.and_then(origin).map_or_else(String::new, |next| format!(" {next} https:"));
     format!("'self' {own}{next}")
 }
 

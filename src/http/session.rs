@@ -96,7 +96,8 @@ fn address(
 ) -> Result<(ThreePid, Option<Phone>), ApiError> {
     match app.mediums.get(medium) {
         Some(Medium::Email) => {
-            let threepid = ThreePid::email(fields.text("email")?).map_err(ApiError::InvalidEmail)?;
+            let threepid =
+                ThreePid::email(fields.text("email")?).map_err(ApiError::InvalidEmail)?;
             Ok((threepid, None))
         }
         Some(Medium::Msisdn) => {

@@ -10,8 +10,8 @@ use crate::{
     matrix::{
         id::UserId,
         json::{NotCanonical, Object},
-        signing::{SigningKey, encode_base64},
         medium::Medium,
+        signing::{SigningKey, encode_base64},
         threepid::ThreePid,
     },
     messages::{Invitation, InvitationKind, Style},
@@ -130,7 +130,7 @@ async fn mail(
         link: &link,
     };
     let sent = app.delivery.send_invitation(&request.threepid, &request.style, &invitation).await;
-    app.metrics.message(request.threepid.medium(), sent.is_ok());
+    app.count_message(&request.threepid, &sent);
     sent
 }
 

@@ -121,7 +121,7 @@ async fn hand_over(
     let link = validation_link(app, request, sid, token);
     let message = ValidationMessage { link: &link, token, lifetime: app.config.sessions.lifetime };
     let sent = app.delivery.send_validation(&request.threepid, &request.style, &message).await;
-    app.metrics.message(request.threepid.medium(), sent.is_ok());
+    app.count_message(&request.threepid, &sent);
     if let (Some(admitted), Err(error)) = (admitted, &sent)
         && error.surely_unsent()
     {
@@ -146,9 +146,7 @@ async fn admit(app: &App, request: &TokenRequest) -> Result<Option<Admitted>, Re
 fn fresh_token(app: &App, medium: &Medium) -> String {
     match medium {
         Medium::Email => secret::random_token(),
-        Medium::Msisdn | Medium::Other(_) => {
-            secret::random_digits(app.config.sessions.code_digits)
-        }
+        Medium::Msisdn | Medium::Other(_) => secret::random_digits(app.config.sessions.code_digits),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use bindery::{
     config::EmailTransport,
-    delivery::{DeliveryError, Invitation, InvitationKind},
+    delivery::DeliveryError,
     matrix::threepid::ThreePid,
+    messages::{Invitation, InvitationKind},
 };
 use mail_parser::MessageParser;
 
@@ -38,7 +39,7 @@ async fn mailed(invitation: &Invitation<'_>) -> Letter {
     let server = SmtpServer::start(Behaviour::default()).await;
     let door = Door::smtp(settings(&server));
     let to = ThreePid::email("bob@example.org").unwrap();
-    door.delivery.send_invitation(&to, invitation).await.unwrap();
+    door.delivery.send_invitation(&to, &door.style, invitation).await.unwrap();
     let raw = server.seen().mails.remove(0).raw;
     let mail = MessageParser::new().parse(&raw).unwrap();
     Letter {
@@ -298,6 +299,6 @@ async fn a_name_gives_nothing_to_click() {
 async fn nobody_is_invited_by_phone() {
     let door = Door::to(EmailTransport::Log);
     let to = ThreePid::msisdn("447700900001").unwrap();
-    let outcome = door.delivery.send_invitation(&to, &GARDEN).await;
+    let outcome = door.delivery.send_invitation(&to, &door.style, &GARDEN).await;
     assert!(matches!(outcome, Err(DeliveryError::Refused(_))));
 }
