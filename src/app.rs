@@ -11,9 +11,9 @@ use crate::{
     config::{self, Config, Rate},
     delivery::{Delivery, DeliveryError},
     federation::{Federation, SetupError},
-    matrix::{medium::Mediums, signing::KeyRing},
+    matrix::{medium::Mediums, signing::KeyRing, threepid::ThreePid},
     messages::{Messages, MessagesError},
-    metrics::Metrics,
+    metrics::{Metrics, Outcome},
     rate_limit::RateLimit,
     store::Store,
 };
@@ -87,6 +87,16 @@ impl App {
             sms_shut_off_day: AtomicI64::new(i64::MIN),
             onbind_is_due: Notify::new(),
         })
+    }
+
+    /// Tells monitoring what became of a message.
+    pub fn count_message(&self, to: &ThreePid, sent: &Result<(), DeliveryError>) {
+        let outcome = match sent {
+            Ok(()) => Outcome::Sent,
+            Err(DeliveryError::Refused(_) | DeliveryError::InvalidAddress(_)) => Outcome::Refused,
+            Err(DeliveryError::Unsent(_) | DeliveryError::Setup { .. }) => Outcome::Failed,
+        };
+        self.metrics.message(to.medium().as_str(), outcome);
     }
 
     /// Sessions that were last changed then or earlier are expired; in milliseconds since the

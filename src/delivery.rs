@@ -172,9 +172,7 @@ impl Delivery {
                 let sms = self.sms.as_ref().ok_or_else(nobody)?;
                 sms.send(&Outgoing { to: &format!("+{address}"), ..message }).await
             }
-            medium => {
-                self.others.get(medium.as_str()).ok_or_else(nobody)?.send(&message).await
-            }
+            medium => self.others.get(medium.as_str()).ok_or_else(nobody)?.send(&message).await,
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::error::Error;
 
-use minijinja::{AutoEscape, Environment, ErrorKind, Output, State, UndefinedBehavior, context, value::Value};
+use minijinja::{
+    AutoEscape, Environment, ErrorKind, Output, State, UndefinedBehavior, context, value::Value,
+};
 use reqwest::{
     Method, Request, Url,
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
@@ -58,11 +60,8 @@ impl Gateway {
             // What went wrong may be told with what it went wrong on.
             DeliveryError::Unsent(ProviderFault::Unwritable(unwritable.key).into())
         })?;
-        let answer = self
-            .client
-            .send(request)
-            .await
-            .map_err(|fault| DeliveryError::Unsent(fault.into()))?;
+        let answer =
+            self.client.send(request).await.map_err(|fault| DeliveryError::Unsent(fault.into()))?;
         self.judge(&answer)
     }
 

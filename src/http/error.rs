@@ -23,6 +23,7 @@ use crate::{
         invite::{SignError, StoreInviteError},
         lookup::LookupError,
         session::{RequestTokenError, SubmitTokenError},
+        sms::SmsRefusal,
     },
     store::{StoreError, sessions::SessionFault},
 };
@@ -59,7 +60,9 @@ pub(crate) enum ApiError {
     #[error("There is no such number or address: check it, and try again")]
     NoSuchAddress(#[source] DeliveryError),
     #[error("No message can be sent to this number or address: use another one")]
-    DestinationRejected(#[source] Option<DeliveryError>),
+    DestinationRejected(#[source] DeliveryError),
+    #[error("{0}")]
+    NoTextMessages(&'static str),
     #[error("The message could not be sent: try again in a few minutes")]
     SendError(#[source] DeliveryError),
     #[error("Wrong token")]
@@ -133,7 +136,9 @@ impl ApiError {
                 (StatusCode::BAD_REQUEST, "M_INVALID_ADDRESS")
             }
             Self::EmailSend(_) => (StatusCode::BAD_REQUEST, "M_EMAIL_SEND_ERROR"),
-            Self::DestinationRejected(_) => (StatusCode::BAD_REQUEST, "M_DESTINATION_REJECTED"),
+            Self::DestinationRejected(_) | Self::NoTextMessages(_) => {
+                (StatusCode::BAD_REQUEST, "M_DESTINATION_REJECTED")
+            }
             Self::SendError(_) => (StatusCode::BAD_REQUEST, "M_SEND_ERROR"),
             Self::TokenIncorrect => (StatusCode::BAD_REQUEST, "M_TOKEN_INCORRECT"),
             Self::NoValidSession => (StatusCode::NOT_FOUND, "M_NO_VALID_SESSION"),
@@ -200,7 +205,7 @@ impl ApiError {
             Self::SendError(cause) => {
                 tracing::warn!(cause = causes(cause), "a message was not sent");
             }
-            Self::NoSuchAddress(cause) | Self::DestinationRejected(Some(cause)) => {
+            Self::NoSuchAddress(cause) | Self::DestinationRejected(cause) => {
                 tracing::info!(cause = causes(cause), "a message has nowhere to go");
             }
             Self::HomeserverUnreachable(cause) => {
@@ -254,7 +259,7 @@ impl From<(Medium, DeliveryError)> for ApiError {
         }
         match error {
             DeliveryError::InvalidAddress(_) => Self::NoSuchAddress(error),
-            DeliveryError::Refused(_) => Self::DestinationRejected(Some(error)),
+            DeliveryError::Refused(_) => Self::DestinationRejected(error),
             DeliveryError::Unsent(_) | DeliveryError::Setup { .. } => Self::SendError(error),
         }
     }
@@ -288,6 +293,11 @@ impl From<RequestTokenError> for ApiError {
             RequestTokenError::NextLink => {
                 Self::InvalidParam("next_link leads to a host that isn't allowed here".to_owned())
             }
+            RequestTokenError::Sms(SmsRefusal::Destination(why)) => Self::NoTextMessages(why),
+            RequestTokenError::Sms(SmsRefusal::Exceeded { retry_after }) => {
+                Self::LimitExceeded(retry_after)
+            }
+            RequestTokenError::Sms(SmsRefusal::Store(error)) => error.into(),
             RequestTokenError::Delivery { medium, error } => (medium, error).into(),
             RequestTokenError::Store(error) => error.into(),
         }

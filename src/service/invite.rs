@@ -62,8 +62,14 @@ pub enum StoreInviteError {
     #[error("nobody can be invited by a 3PID of that medium")]
     Medium,
     /// The message couldn't be handed over.
-    #[error(transparent)]
-    Delivery(#[from] DeliveryError),
+    #[error("{error}")]
+    Delivery {
+        /// What kind of address it was for.
+        medium: Medium,
+        /// Why.
+        #[source]
+        error: DeliveryError,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -101,7 +107,8 @@ pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInv
         .await?;
     if let Err(error) = mail(app, &request, &token, &key).await {
         app.store.write(move |tx| invites::remove(tx, &token)).await?;
-        return Err(error.into());
+        let medium = request.threepid.medium().clone();
+        return Err(StoreInviteError::Delivery { medium, error });
     }
     let display_name = redacted(request.threepid.address());
     Ok(Stored { token, ephemeral_key, display_name })

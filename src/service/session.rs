@@ -57,8 +57,14 @@ pub enum RequestTokenError {
     #[error(transparent)]
     Sms(#[from] SmsRefusal),
     /// The message couldn't be handed over.
-    #[error(transparent)]
-    Delivery(#[from] DeliveryError),
+    #[error("{error}")]
+    Delivery {
+        /// What kind of address it was for.
+        medium: Medium,
+        /// Why.
+        #[source]
+        error: DeliveryError,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -127,7 +133,8 @@ async fn hand_over(
     {
         sms::give_back(app, admitted).await?;
     }
-    Ok(sent?)
+    let medium = request.threepid.medium().clone();
+    sent.map_err(|error| RequestTokenError::Delivery { medium, error })
 }
 
 /// Asks whether a text message may be sent; `None` for what isn't one.

@@ -15,13 +15,16 @@ mod harness;
 mod invite;
 mod limit;
 mod lookup;
+mod medium;
 mod onbind;
 mod outbox;
 mod pepper;
+mod phone;
 mod public;
 mod session;
 mod terms;
 mod unbind;
+mod v1;
 
 #[path = "../support/authority.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
@@ -32,6 +35,9 @@ mod database;
 #[path = "../support/dns.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod dns;
+#[path = "../support/gateway.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod gateway;
 #[path = "../support/homeserver.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod homeserver;

@@ -54,7 +54,10 @@ async fn an_address_of_it_is_validated_bound_found_and_unbound_like_any_other() 
     let mut bind = session.clone();
     bind["mxid"] = json!(ALICE);
     let bound = alice.post("/3pid/bind", bind).await.ok();
-    assert_eq!((&bound["medium"], &bound["address"]), (&json!("org.example.badge"), &json!("ab-0123")));
+    assert_eq!(
+        (&bound["medium"], &bound["address"]),
+        (&json!("org.example.badge"), &json!("ab-0123"))
+    );
     let pepper = alice.get("/hash_details").await.ok()["lookup_pepper"].clone();
     let pepper = pepper.as_str().unwrap();
     let hashed = hash("ab-0123", "org.example.badge", pepper);
@@ -123,7 +126,11 @@ async fn what_is_no_address_of_it_is_refused_and_so_is_a_medium_that_nobody_adde
     for address in ["", "ab-012", "xab-0123", "ab-0123 ", "a b", "ab-0123\nab-0123"] {
         let answer = alice.post(REQUEST_TOKEN, request(address)).await;
         // White space around an address is nobody's.
-        if address == "ab-0123 " { answer.ok() } else { answer.refused(400, "M_INVALID_ADDRESS") };
+        if address == "ab-0123 " {
+            answer.ok()
+        } else {
+            answer.refused(400, "M_INVALID_ADDRESS")
+        };
     }
     assert_eq!(gateway.requests().len(), 1);
     alice.post(REQUEST_TOKEN, json!({})).await.refused(400, "M_MISSING_PARAMS");

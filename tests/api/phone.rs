@@ -48,10 +48,7 @@ fn code(gateway: &Gateway) -> String {
 }
 
 fn session(opened: &Value, secret: &str) -> Session {
-    Session {
-        sid: opened["sid"].as_str().unwrap().to_owned(),
-        client_secret: secret.to_owned(),
-    }
+    Session { sid: opened["sid"].as_str().unwrap().to_owned(), client_secret: secret.to_owned() }
 }
 
 /// A session whose number was validated.

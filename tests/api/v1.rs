@@ -3,10 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    gateway::Gateway,
-    harness::TestApp,
-};
+use crate::{gateway::Gateway, harness::TestApp};
 
 const V1: &str = "/_matrix/identity/api/v1";
 
@@ -72,7 +69,10 @@ async fn it_serves_validation_and_nothing_else() {
     for path in ["bulk_lookup", "3pid/bind", "3pid/unbind", "store-invite", "sign-ed25519"] {
         stranger.post(&format!("{V1}/{path}"), json!({})).await.refused(404, "M_UNRECOGNIZED");
     }
-    stranger.get(&format!("{V1}/validate/msisdn/requestToken")).await.refused(405, "M_UNRECOGNIZED");
+    stranger
+        .get(&format!("{V1}/validate/msisdn/requestToken"))
+        .await
+        .refused(405, "M_UNRECOGNIZED");
     // API v2 still wants an account.
     let path = "/validate/msisdn/requestToken";
     stranger.post(path, number("secret")).await.refused(401, "M_UNAUTHORIZED");

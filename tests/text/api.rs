@@ -79,7 +79,8 @@ async fn json_keeps_its_form() {
 
 #[tokio::test]
 async fn a_form_and_a_raw_body_are_filled_in() {
-    let form = request("url = 'GATEWAY/'\nform = { to = '{{ to }}', 'a b' = '{{ token }} & more' }");
+    let form =
+        request("url = 'GATEWAY/'\nform = { to = '{{ to }}', 'a b' = '{{ token }} & more' }");
     let form = form.await;
     assert_eq!(form.headers["content-type"], "application/x-www-form-urlencoded");
     assert_eq!(form.body, "a+b=271828+%26+more&to=%2B447700900001");
@@ -159,7 +160,8 @@ async fn a_value_in_a_path_leads_nowhere_else() {
 #[tokio::test]
 async fn a_line_end_does_not_get_into_a_header() {
     let gateway = Gateway::start().await;
-    let door = Door::with(&toml(&gateway, "url = 'GATEWAY/'\nheaders = { X-Code = '{{ token }}' }"));
+    let door =
+        Door::with(&toml(&gateway, "url = 'GATEWAY/'\nheaders = { X-Code = '{{ token }}' }"));
     let outcome = send(&door, "1\r\nX-Other: 2").await;
     let key = ProviderFault::Unwritable("sms.http.headers.X-Code".to_owned());
     assert_eq!(*provider_fault(&outcome), key);
@@ -193,7 +195,9 @@ async fn the_answers_body_may_decide() {
 #[tokio::test]
 async fn of_a_long_answer_the_beginning_is_read() {
     let gateway = Gateway::start().await;
-    for (lines, succeeds) in [("", true), ("accepted = '^a{1000}'", true), ("accepted = 'b'", false)] {
+    for (lines, succeeds) in
+        [("", true), ("accepted = '^a{1000}'", true), ("accepted = 'b'", false)]
+    {
         let door = Door::with(&toml(&gateway, &format!("url = 'GATEWAY/'\n{lines}")));
         gateway.answer_with(Answer::Long(10_000_000));
         assert_eq!(door.text(NUMBER).await.is_ok(), succeeds, "{lines}");

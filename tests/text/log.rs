@@ -40,7 +40,9 @@ async fn neither_the_log_nor_an_error_tells_number_text_or_secret() {
         gateway.url()
     );
     let (mut told, mut errors) = (String::new(), String::new());
-    for toml in [gateway.twilio_toml(), http.clone(), http.replace(&gateway.url(), "http://[::1]:1")] {
+    for toml in
+        [gateway.twilio_toml(), http.clone(), http.replace(&gateway.url(), "http://[::1]:1")]
+    {
         let log = logged(Level::DEBUG, async {
             let door = Door::with(&toml);
             for answer in [

@@ -15,12 +15,21 @@ fn a_template_with_a_fault_is_named_by_its_key() {
         ("url = 'https://a.example/{{ number }}'", "sms.http.url"),
         ("url = 'https://a.example/{{ to | shout }}'", "sms.http.url"),
         ("url = 'https://a.example/'\nheaders = { X-To = '{{ to' }", "sms.http.headers.X-To"),
-        ("url = 'https://a.example/'\njson = { a = ['', { b = '{% if %}' }] }", "sms.http.json.a[1].b"),
+        (
+            "url = 'https://a.example/'\njson = { a = ['', { b = '{% if %}' }] }",
+            "sms.http.json.a[1].b",
+        ),
         ("url = 'https://a.example/'\nform = { a = '{{ a }}' }", "sms.http.form.a"),
         ("url = 'https://a.example/'\nbody = '{{ a }}'", "sms.http.body"),
-        ("url = 'https://a.example/'\nbody = ''\ncontent_type = \"a\\nb\"", "sms.http.content_type"),
+        (
+            "url = 'https://a.example/'\nbody = ''\ncontent_type = \"a\\nb\"",
+            "sms.http.content_type",
+        ),
         ("url = 'https://a.example/'\nheaders = { 'X To' = '' }", "sms.http.headers.X To"),
-        ("url = 'https://a.example/'\nheaders = { X-Text = '{{ text }}' }", "sms.http.headers.X-Text"),
+        (
+            "url = 'https://a.example/'\nheaders = { X-Text = '{{ text }}' }",
+            "sms.http.headers.X-Text",
+        ),
         (
             "url = 'https://a.example/'\nbody = '{% for a in range(9999) %}{% for b in range(9999) %}.\
              {% endfor %}{% endfor %}'",
@@ -38,7 +47,9 @@ fn the_host_does_not_depend_on_who_is_written_to() {
         let fault = fault(&format!("url = 'https://{host}/'"));
         assert!(fault.starts_with("`sms.http.url` can't be used: the host"), "{host}: {fault}");
     }
-    Door::with("[sms]\nprovider = 'http'\n[sms.http]\nurl = 'https://{{ secret }}.example/'\nsecret = 'a'");
+    Door::with(
+        "[sms]\nprovider = 'http'\n[sms.http]\nurl = 'https://{{ secret }}.example/'\nsecret = 'a'",
+    );
 }
 
 #[test]

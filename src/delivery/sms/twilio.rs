@@ -39,9 +39,8 @@ const INVALID: [i64; 6] = [21211, 21214, 21217, 21265, 21421, 21614];
 /// one); its owner wants no messages; no way leads there from this sender; it is a landline. Those
 /// from 30003 on are of the network: the handset is unreachable, has blocked the sender, is
 /// unknown, is a landline, or the network filters the message out.
-const REFUSED: [i64; 13] = [
-    21202, 21215, 21216, 21408, 21608, 21610, 21612, 21635, 30003, 30004, 30005, 30006, 30007,
-];
+const REFUSED: [i64; 13] =
+    [21202, 21215, 21216, 21408, 21608, 21610, 21612, 21635, 30003, 30004, 30005, 30006, 30007];
 
 tokio::task_local! {
     /// What the task at hand is sending.
