@@ -129,12 +129,16 @@ fn ask(
 }
 
 /// Where the form of the page may lead: to this server and, since browsers hold redirects to the same
-/// rule, to where the person wants to go next, and from there on.
+/// rule, to wherever the person goes next, and from there on. Only the scheme of that is told: in a
+/// host that a stranger chose there can be a semicolon, and so another rule.
 fn form_action(base_url: &str, next_link: Option<&str>) -> String {
-    let origin = |url: &str| Some(Url::parse(url).ok()?.origin().ascii_serialization());
-    let own = origin(base_url).unwrap_or_default();
-    let next =
-        next_link.and_then(origin).map_or_else(String::new, |next| format!(" {next} https:"));
+    let own = Url::parse(base_url)
+        .map_or_else(|_| String::new(), |url| url.origin().ascii_serialization());
+    let next = match next_link {
+        None => "",
+        Some(next_link) if next_link.starts_with("http:") => " http: https:",
+        Some(_) => " https:",
+    };
     format!("'self' {own}{next}")
 }
 

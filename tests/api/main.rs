@@ -18,6 +18,7 @@ mod lookup;
 mod medium;
 mod onbind;
 mod outbox;
+mod page;
 mod pepper;
 mod phone;
 mod public;
@@ -25,6 +26,7 @@ mod session;
 mod terms;
 mod unbind;
 mod v1;
+mod words;
 
 #[path = "../support/authority.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
