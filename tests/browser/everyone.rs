@@ -36,7 +36,7 @@ const CONTRASTS: &str = r"
 
 /// What no page of ours has: anything that runs, or that is loaded from elsewhere.
 const ACTIVE: &str = r"
-    const active = 'script, iframe, object, embed, form, img, link, base, audio, video';
+    const active = 'script, iframe, object, embed, img, link, base, audio, video';
     const found = [...document.querySelectorAll(active)].map((e) => e.outerHTML);
     for (const element of document.querySelectorAll('*'))
         for (const { name } of element.attributes) if (name.startsWith('on')) found.push(name);
