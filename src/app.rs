@@ -9,7 +9,7 @@ use crate::{
     config::{self, Config, Rate},
     delivery::{Delivery, DeliveryError},
     federation::{Federation, SetupError},
-    matrix::signing::KeyRing,
+    matrix::{medium::Mediums, signing::KeyRing},
     messages::{Messages, MessagesError},
     rate_limit::RateLimit,
     store::Store,
@@ -29,6 +29,8 @@ pub struct App {
     pub federation: Federation,
     /// The long-term signing keys.
     pub keys: KeyRing,
+    /// The kinds of 3PIDs.
+    pub mediums: Arc<Mediums>,
     /// How much one source may ask for.
     pub limits: Limits,
     /// The time.
@@ -68,6 +70,7 @@ impl App {
             delivery: Delivery::new(email, server, messages.clone(), clock.clone())?,
             messages,
             federation: Federation::new(&config.federation, &config.dns, clock.clone())?,
+            mediums: Arc::new(mediums(&config)),
             limits: Limits::new(&config.limits, &clock),
             config,
             store,
@@ -83,6 +86,12 @@ impl App {
     pub fn oldest_session(&self) -> i64 {
         self.clock.now_ms() - millis(self.config.sessions.lifetime)
     }
+}
+
+/// E-mail, phone, and what the configuration adds to them.
+fn mediums(config: &Config) -> Mediums {
+    let others = config.mediums.iter();
+    Mediums::new(others.map(|(name, medium)| (name.as_str(), medium.rule.clone())))
 }
 
 /// The rate limits; `None` where they are switched off.

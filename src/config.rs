@@ -1,9 +1,12 @@
 //! The configuration as types: what the TOML file, the environment and the defaults say together.
 
 mod fault;
+mod limits;
 mod reader;
 mod sections;
 mod setting;
+mod sms;
+mod words;
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +25,21 @@ use crate::matrix::id::ServerName;
 
 use fault::Fault;
 pub use fault::Faults;
+pub use limits::Limits;
+use limits::{one_lookup_fits, read_limits};
 use reader::Section;
+use sections::{count, hours, is_loopback, is_name, minutes, must_be_readable, timeout};
 use setting::{
-    BaseUrl, LogFilter, MailHost, NameServer, Port, Rotation, Setting, Text, UrlHost, Way,
+    AnyText, BaseUrl, Bound, CaseRule, CodeDigits, Language, LogFilter, MailHost, NameServer,
+    Pattern, Port, Rotation, Setting, Text, UrlHost, Way, is_language,
 };
+pub use sms::{
+    CustomMedium, HttpBody, HttpMethod, HttpSender, Originator, OriginatorForm, Sms, SmsCountries,
+    SmsProvider, Twilio, TwilioSender,
+};
+use sms::{ProviderName, read_mediums, read_sms};
+pub use words::{Brand, Messages};
+use words::{read_brands, read_messages};
 
 /// The whole configuration, a field a section.
 #[derive(Debug, Clone)]
@@ -44,6 +58,14 @@ pub struct Config {
     pub sessions: Sessions,
     /// `[email]`
     pub email: Email,
+    /// `[sms]`
+    pub sms: Sms,
+    /// `[mediums.<name>]`, by the medium's name
+    pub mediums: BTreeMap<String, CustomMedium>,
+    /// `[messages]`
+    pub messages: Messages,
+    /// `[brands.<name>]`, by the brand's name
+    pub brands: BTreeMap<String, Brand>,
     /// `[invites]`
     pub invites: Invites,
     /// `[lookup]`
@@ -54,6 +76,10 @@ pub struct Config {
     pub dns: Dns,
     /// `[limits]`
     pub limits: Limits,
+    /// `[api]`
+    pub api: Api,
+    /// `[metrics]`
+    pub metrics: Metrics,
     /// `[log]`
     pub log: Log,
 }
@@ -201,6 +227,16 @@ pub struct Policy {
     pub texts: BTreeMap<String, PolicyText>,
 }
 
+impl Policy {
+    /// Its text in the language of `locale`, or else in English, or else in any.
+    #[must_use]
+    pub fn text_in(&self, locale: &str) -> Option<&PolicyText> {
+        let language = locale.split(['-', '_']).next().unwrap_or_default();
+        let of = |code: &str| self.texts.get(code);
+        of(locale).or_else(|| of(language)).or_else(|| of("en")).or(self.texts.values().next())
+    }
+}
+
 /// A policy in one language.
 #[derive(Debug, Clone)]
 pub struct PolicyText {
@@ -217,6 +253,10 @@ pub struct Sessions {
     pub lifetime: Duration,
     /// How many wrong tokens a session bears before it is dead.
     pub max_attempts: NonZeroU32,
+    /// How many digits the codes in text messages have.
+    pub code_digits: usize,
+    /// Whether a mailed link opens a page that asks for a click before it validates.
+    pub confirm_page: bool,
     /// The hosts that `next_link` may lead to; empty: any.
     pub next_link_hosts: Vec<String>,
 }
@@ -340,35 +380,6 @@ pub struct Dns {
     pub nameservers: Vec<SocketAddr>,
 }
 
-/// How much one source may ask for.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Whether there are limits at all.
-    pub enabled: bool,
-    /// Registrations from one client address.
-    pub register_per_client: Rate,
-    /// Validation messages asked for from one client address.
-    pub request_token_per_client: Rate,
-    /// Validation messages asked for by one account.
-    pub request_token_per_account: Rate,
-    /// Validation messages to one address.
-    pub request_token_per_address: Rate,
-    /// Tokens submitted to one session.
-    pub submit_token_per_session: Rate,
-    /// Addresses looked up by one account.
-    pub lookup_addresses_per_account: Rate,
-    /// Addresses looked up from one client address.
-    pub lookup_addresses_per_client: Rate,
-    /// Invitations by one account.
-    pub invite_per_account: Rate,
-    /// Invitations from one client address, which is a homeserver's.
-    pub invite_per_client: Rate,
-    /// Invitations of one address.
-    pub invite_per_address: Rate,
-    /// Signatures for invitations and unbinds asked for without an account, from one client address.
-    pub proof_per_client: Rate,
-}
-
 /// `count` at once, and then as many again, spread evenly, in each `per`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -376,6 +387,20 @@ pub struct Rate {
     pub count: NonZeroU32,
     /// In how long.
     pub per: Duration,
+}
+
+/// APIs beside v2.
+#[derive(Debug, Clone, Copy)]
+pub struct Api {
+    /// Whether validation and `getValidated3pid` are served by API v1, which asks for no account.
+    pub v1_validate: bool,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Who may read them.
+    pub networks: Vec<IpNet>,
 }
 
 /// What is logged, and how.

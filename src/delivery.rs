@@ -5,7 +5,7 @@ use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 use crate::{
     clock::SharedClock,
     config,
-    matrix::threepid::{Medium, ThreePid},
+    matrix::{medium::Medium, threepid::ThreePid},
     messages::{Invitation, Mail, Messages, MessagesError, Style, ValidationMessage},
 };
 
@@ -245,7 +245,7 @@ impl Delivery {
     fn writer_to(&self, to: &ThreePid) -> Result<&email::Writer, Fault> {
         match to.medium() {
             Medium::Email => Ok(&self.writer),
-            medium @ Medium::Msisdn => Err(Fault::Medium(medium)),
+            medium => Err(Fault::Medium(medium.clone())),
         }
     }
 

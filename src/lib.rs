@@ -12,6 +12,8 @@ pub mod text;
 pub mod matrix {
     pub mod id;
     pub mod json;
+    pub mod medium;
+    pub mod phone;
     pub mod signing;
     pub mod threepid;
     pub mod x_matrix;

@@ -66,6 +66,7 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("lettre", &["delivery", "config", "messages"]),
     ("reqwest", &["federation"]),
     ("hickory_resolver", &["federation"]),
+    ("rlibphonenumber", &["matrix::phone"]),
     ("askama", &["messages"]),
     ("minijinja", &["messages", "delivery"]),
 ];

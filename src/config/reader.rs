@@ -10,6 +10,7 @@ use std::{
 };
 
 use secrecy::SecretString;
+use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 use self::tree::{Entry, Node, Place, Table};
@@ -161,6 +162,22 @@ impl<'i> Section<'_, 'i> {
             self.mistaken(&format!("{key}[{index}]"), &place, T::EXPECTED, pair);
         }
         values
+    }
+
+    /// Any value as JSON, for what is sent on.
+    pub(super) fn json(&mut self, key: &str) -> Option<Value> {
+        let Entry { place, node } = self.take(key)?.open();
+        let value = tree::to_json(&node);
+        if value.is_none() {
+            let expected = "texts, numbers, true, false, lists and tables";
+            self.mistaken(key, &place, expected, ("{ to = \"{{ to }}\" }", &found(&node)));
+        }
+        value
+    }
+
+    /// Where the key of this full name (`server.name`) was given, by what has been read so far.
+    pub(super) fn was_given(&self, full_name: &str) -> bool {
+        self.reading.places.contains_key(full_name)
     }
 
     /// A secret, given as `key` itself or as `key_file`, a file that holds it.

@@ -10,10 +10,11 @@ use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::{
-    Accounts, Algorithm, BaseUrl, Config, Database, DatabaseKind, Dns, Email, EmailTransport,
-    Federation, Invites, Limits, Log, LogFilter, LogFormat, Lookup, MailHost, NameServer, PathBuf,
-    Policy, PolicyText, Port, Rate, Rotation, Section, Server, ServerName, Sessions, Signing, Smtp,
-    SmtpSecurity, Text, Tls, UrlHost, Way,
+    Accounts, Algorithm, Api, BaseUrl, CodeDigits, Config, Database, DatabaseKind, Dns, Email,
+    EmailTransport, Federation, Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Metrics,
+    NameServer, PathBuf, Policy, PolicyText, Port, Rotation, Section, Server, ServerName, Sessions,
+    Signing, Smtp, SmtpSecurity, Text, Tls, UrlHost, Way, is_language, one_lookup_fits,
+    read_brands, read_limits, read_mediums, read_messages, read_sms,
 };
 
 /// The server's name where none is given.
@@ -24,8 +25,10 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
     let server = root.section("server", server);
     let (from, transport) = root.section("email", email);
     let from = from.or_else(|| default_sender(root, &server.as_ref()?.name));
-    let (lookup, limits) = (root.section("lookup", lookup), root.section("limits", limits));
-    one_lookup_fits(root, &lookup, &limits);
+    let (lookup, limits) = (root.section("lookup", lookup), root.section("limits", read_limits));
+    one_lookup_fits(root, lookup.max_addresses, &limits);
+    let is_trial = !root.was_given("server.name");
+    let sms = root.section("sms", |s| read_sms(s, is_trial));
     let nameservers = |s: &mut Section<'_, '_>| s.list("nameservers", Vec::new());
     let nameservers = root.section("dns", nameservers);
     Some(Config {
@@ -37,32 +40,26 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
             .section("accounts", |s| Accounts { homeservers: s.list("homeservers", Vec::new()) }),
         terms: root.section("terms", terms),
         sessions: root.section("sessions", sessions),
+        mediums: root.section("mediums", read_mediums),
+        messages: root.section("messages", read_messages),
+        brands: root.section("brands", read_brands),
         invites: root.section("invites", invites),
         lookup,
         federation: root.section("federation", federation),
         dns: Dns { nameservers: nameservers.into_iter().map(|NameServer(at)| at).collect() },
         limits,
+        api: root
+            .section("api", |s| Api { v1_validate: s.section("v1", |s| s.get("validate", false)) }),
+        metrics: Metrics { networks: root.section("metrics", |s| s.list("networks", loopback())) },
         log: root.section("log", |s| Log {
             filter: s.get("filter", LogFilter("info".to_owned())).0,
             format: s.get("format", LogFormat::Text),
         }),
         // Last: what is not read by then would be taken for unknown.
         email: Email { from: from?, transport },
+        sms: sms?,
         server: server?,
     })
-}
-
-/// One lookup has to fit into what an account may look up at once, or it could never be answered.
-fn one_lookup_fits(root: &mut Section<'_, '_>, lookup: &Lookup, limits: &Limits) {
-    let burst = limits.lookup_addresses_per_account.count.get();
-    let max_addresses = lookup.max_addresses;
-    if limits.enabled && max_addresses > usize::try_from(burst).unwrap_or(usize::MAX) {
-        root.fault(
-            &["limits.lookup_addresses_per_account", "lookup.max_addresses"],
-            &format!("{burst} at once are fewer than lookup.max_addresses, {max_addresses}"),
-            &format!("raise it to {max_addresses} or more, or lower lookup.max_addresses"),
-        );
-    }
 }
 
 fn server(s: &mut Section<'_, '_>) -> Option<Server> {
@@ -88,8 +85,7 @@ fn server(s: &mut Section<'_, '_>) -> Option<Server> {
     }
     let has_tls = s.given("tls");
     let tls = s.section("tls", |s| has_tls.then(|| tls(s)));
-    let loopback = ["127.0.0.1", "::1"].iter().filter_map(|ip| ip.parse::<IpAddr>().ok());
-    let trusted_proxies = s.list("trusted_proxies", loopback.map(IpNet::from).collect());
+    let trusted_proxies = s.list("trusted_proxies", loopback());
     let tls = match tls {
         Some(tls) => Some(tls?),
         None => None,
@@ -98,7 +94,12 @@ fn server(s: &mut Section<'_, '_>) -> Option<Server> {
     Some(Server { name, base_url, aliases, listen, tls, trusted_proxies })
 }
 
-fn is_loopback(url: &Url) -> bool {
+fn loopback() -> Vec<IpNet> {
+    let addresses = ["127.0.0.1", "::1"].iter().filter_map(|ip| ip.parse::<IpAddr>().ok());
+    addresses.map(IpNet::from).collect()
+}
+
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -116,7 +117,7 @@ fn tls(s: &mut Section<'_, '_>) -> Option<Tls> {
 }
 
 /// A fault where a file can't be opened; better now than at the first request that needs it.
-fn must_be_readable(s: &mut Section<'_, '_>, key: &str, path: Option<&PathBuf>) {
+pub(super) fn must_be_readable(s: &mut Section<'_, '_>, key: &str, path: Option<&PathBuf>) {
     let Some(path) = path else { return };
     let problem = match fs::metadata(path) {
         Ok(data) if data.is_dir() => Some("is a directory".to_owned()),
@@ -205,17 +206,6 @@ fn policy(s: &mut Section<'_, '_>) -> Option<Policy> {
     Some(Policy { version: version?, texts })
 }
 
-/// An ISO 639 code of two or three letters, possibly with a script or region (`pt-BR`, `zh_Hant`).
-fn is_language(code: &str) -> bool {
-    let mut parts = code.split(['-', '_']);
-    let language = parts.next().unwrap_or_default();
-    (2..=3).contains(&language.len())
-        && language.bytes().all(|byte| byte.is_ascii_alphabetic())
-        && parts.all(|part| {
-            (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        })
-}
-
 fn policy_text(s: &mut Section<'_, '_>) -> Option<PolicyText> {
     let (name, url) = (s.required("name"), s.required("url"));
     let Text(name) = name?;
@@ -227,6 +217,8 @@ fn sessions(s: &mut Section<'_, '_>) -> Sessions {
     Sessions {
         lifetime: s.get("lifetime", hours(24)),
         max_attempts: s.get("max_attempts", count(10)),
+        code_digits: s.get("code_digits", CodeDigits(6)).0,
+        confirm_page: s.get("confirm_page", false),
         next_link_hosts: hosts.into_iter().map(|UrlHost(host)| host).collect(),
     }
 }
@@ -339,7 +331,7 @@ fn federation(s: &mut Section<'_, '_>) -> Federation {
 }
 
 /// How long something outside is waited for, while somebody waits for an answer here.
-fn timeout(s: &mut Section<'_, '_>) -> Duration {
+pub(super) fn timeout(s: &mut Section<'_, '_>) -> Duration {
     let timeout = s.get("timeout", Duration::from_secs(20));
     if timeout > LONGEST_TIMEOUT {
         let message = "somebody waits for an answer meanwhile: more than a minute is too long";
@@ -351,40 +343,25 @@ fn timeout(s: &mut Section<'_, '_>) -> Duration {
 /// The longest time-out. A validation mail is claimed for twice as long.
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The defaults are argued for in `config.example.toml`.
-fn limits(s: &mut Section<'_, '_>) -> Limits {
-    let rate = |number, per| Rate { count: count(number), per };
-    Limits {
-        enabled: s.get("enabled", true),
-        register_per_client: s.get("register_per_client", rate(300, hours(1))),
-        request_token_per_client: s.get("request_token_per_client", rate(100, hours(1))),
-        request_token_per_account: s.get("request_token_per_account", rate(10, hours(1))),
-        request_token_per_address: s.get("request_token_per_address", rate(10, hours(24))),
-        submit_token_per_session: s.get("submit_token_per_session", rate(20, minutes(10))),
-        lookup_addresses_per_account: s
-            .get("lookup_addresses_per_account", rate(100_000, hours(24))),
-        lookup_addresses_per_client: s
-            .get("lookup_addresses_per_client", rate(1_000_000, hours(24))),
-        invite_per_account: s.get("invite_per_account", rate(100, hours(1))),
-        invite_per_client: s.get("invite_per_client", rate(1000, hours(24))),
-        invite_per_address: s.get("invite_per_address", rate(20, hours(24))),
-        proof_per_client: s.get("proof_per_client", rate(300, minutes(10))),
-    }
+/// A name that goes into paths and requests as it is.
+pub(super) fn is_name(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+    (1..=64).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with('.')
 }
 
 /// `number`, which is above zero.
-const fn count(number: u32) -> NonZeroU32 {
+pub(super) const fn count(number: u32) -> NonZeroU32 {
     match NonZeroU32::new(number) {
         Some(number) => number,
         None => NonZeroU32::MIN,
     }
 }
 
-const fn minutes(number: u64) -> Duration {
+pub(super) const fn minutes(number: u64) -> Duration {
     Duration::from_secs(number * 60)
 }
 
-const fn hours(number: u64) -> Duration {
+pub(super) const fn hours(number: u64) -> Duration {
     minutes(number * 60)
 }
 

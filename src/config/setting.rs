@@ -9,11 +9,15 @@ use std::{
 
 use ipnet::IpNet;
 use lettre::message::Mailbox;
+use regex::Regex;
 use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
 
-use super::{Algorithm, LogFormat, Rate, ServerName, SmtpSecurity};
+use super::{
+    Algorithm, HttpMethod, LogFormat, Originator, ProviderName, Rate, ServerName, SmtpSecurity,
+};
+use crate::matrix::phone::Country;
 
 /// A type of value.
 ///
@@ -68,6 +72,29 @@ pub(super) struct Port(pub(super) u16);
 /// How often something is replaced; `None`: never.
 pub(super) struct Rotation(pub(super) Option<Duration>);
 
+/// Any text, an empty one too.
+pub(super) struct AnyText(pub(super) String);
+
+/// A language, possibly with a script or region.
+pub(super) struct Language(pub(super) String);
+
+/// A regular expression.
+pub(super) struct Pattern(pub(super) Regex);
+
+/// How many digits a code has.
+pub(super) struct CodeDigits(pub(super) usize);
+
+/// How many of something there may be; `None`: as many as there are.
+#[derive(Debug, Clone)]
+pub(super) struct Bound(pub(super) Option<NonZeroU32>);
+
+/// Whether case distinguishes addresses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum CaseRule {
+    Fold,
+    Keep,
+}
+
 /// The transports of mail.
 #[derive(Clone, Copy)]
 pub(super) enum Way {
@@ -80,6 +107,30 @@ pub(super) enum Way {
 texts! {
     Text: "a text that is not empty", "\"…\"",
         |text| (!text.is_empty()).then(|| Self(text.to_owned()));
+    AnyText: "a text", "\"…\"", |text| Some(Self(text.to_owned()));
+    Language: "a language code such as en or pt-BR", "\"en\"",
+        |text| is_language(text).then(|| Self(text.to_owned()));
+    Pattern: "a regular expression", "\"^[A-Z]{2}[0-9]{6}$\"", |text| Regex::new(text).ok().map(Self);
+    Country: "a country's two letters (ISO 3166-1)", "\"DE\"", |text| text.parse().ok();
+    Originator: "a sender: long:+ and digits, short: and 3 to 8 digits, or alpha: and up to 11 letters",
+        "\"long:+15005550006\"", Self::of;
+    CaseRule: "fold or keep", "\"fold\"", |text| Some(match text {
+        "fold" => Self::Fold,
+        "keep" => Self::Keep,
+        _ => return None,
+    });
+    ProviderName: "twilio, http or log", "\"twilio\"", |text| Some(match text {
+        "twilio" => Self::Twilio,
+        "http" => Self::Http,
+        "log" => Self::Log,
+        _ => return None,
+    });
+    HttpMethod: "GET, POST or PUT", "\"POST\"", |text| Some(match text {
+        "GET" => Self::Get,
+        "POST" => Self::Post,
+        "PUT" => Self::Put,
+        _ => return None,
+    });
     PathBuf: "a path", "\"/path/to/it\"", |text| (!text.is_empty()).then(|| Self::from(text));
     ServerName: "a host name or an IP address, with or without :port", "\"id.example.org\"",
         |text| text.parse().ok();
@@ -145,6 +196,28 @@ impl Setting for NonZeroU32 {
     }
 }
 
+impl Setting for Bound {
+    const EXPECTED: &'static str = "a whole number between 1 and 4294967295, or none";
+    const EXAMPLE: &'static str = "1000";
+
+    fn of(value: &DeValue<'_>) -> Option<Self> {
+        if value.as_str() == Some("none") {
+            return Some(Self(None));
+        }
+        NonZeroU32::of(value).map(|count| Self(Some(count)))
+    }
+}
+
+impl Setting for CodeDigits {
+    const EXPECTED: &'static str = "a whole number between 4 and 12";
+    const EXAMPLE: &'static str = "6";
+
+    fn of(value: &DeValue<'_>) -> Option<Self> {
+        let digits = usize::try_from(NonZeroU32::of(value)?.get()).ok()?;
+        (4..=12).contains(&digits).then_some(Self(digits))
+    }
+}
+
 impl Setting for Port {
     const EXPECTED: &'static str = "a port between 1 and 65535";
     const EXAMPLE: &'static str = "25";
@@ -152,6 +225,17 @@ impl Setting for Port {
     fn of(value: &DeValue<'_>) -> Option<Self> {
         NonZeroU32::of(value).and_then(|port| u16::try_from(port.get()).ok()).map(Self)
     }
+}
+
+/// An ISO 639 code of two or three letters, possibly with a script or region (`pt-BR`, `zh_Hant`).
+pub(super) fn is_language(code: &str) -> bool {
+    let mut parts = code.split(['-', '_']);
+    let language = parts.next().unwrap_or_default();
+    (2..=3).contains(&language.len())
+        && language.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && parts.all(|part| {
+            (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
 }
 
 fn url_host(text: &str) -> Option<UrlHost> {

@@ -45,7 +45,7 @@ pub(super) async fn unbind(
 ) -> Result<Json<Value>, ApiError> {
     let fields = body.fields()?;
     let mxid: UserId = fields.parsed("mxid")?;
-    let threepid = fields.object("threepid")?.threepid()?;
+    let threepid = fields.object("threepid")?.threepid(&app.mediums)?;
     limit(app.limits.proof_per_client.as_ref(), client.source())?;
     let proofs = x_matrix(&request);
     if !proofs.is_empty() {

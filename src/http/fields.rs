@@ -9,8 +9,9 @@ use super::error::ApiError;
 use crate::{
     matrix::{
         json::Object,
+        medium::{InvalidThreepid, Medium, Mediums},
         signing::decode_base64,
-        threepid::{Medium, ThreePid},
+        threepid::ThreePid,
     },
     store::sessions::SessionKey,
 };
@@ -120,12 +121,13 @@ impl Fields {
         Ok(Self(object.clone()))
     }
 
-    /// The `medium` and `address` of a 3PID.
-    pub(super) fn threepid(&self) -> Result<ThreePid, ApiError> {
-        let medium: Medium = self.text("medium")?.parse().map_err(|_| ApiError::UnknownMedium)?;
-        ThreePid::parse(medium, self.text("address")?).map_err(|fault| match medium {
-            Medium::Email => ApiError::InvalidEmail(fault),
-            Medium::Msisdn => ApiError::InvalidAddress(fault),
+    /// The `medium` and `address` of a 3PID of one of `mediums`.
+    pub(super) fn threepid(&self, mediums: &Mediums) -> Result<ThreePid, ApiError> {
+        let (medium, address) = (self.text("medium")?, self.text("address")?);
+        mediums.threepid(medium, address).map_err(|fault| match fault {
+            InvalidThreepid::Medium => ApiError::UnknownMedium,
+            InvalidThreepid::Address(Medium::Email, fault) => ApiError::InvalidEmail(fault),
+            InvalidThreepid::Address(_, fault) => ApiError::InvalidAddress(fault),
         })
     }
 

@@ -47,7 +47,7 @@ pub(super) async fn store_invite(
     body: Body,
 ) -> Result<Json<StoredInvite>, ApiError> {
     let fields = body.fields()?;
-    let threepid = fields.threepid()?;
+    let threepid = fields.threepid(&app.mediums)?;
     let sender: UserId = fields.parsed("sender")?;
     let room_id = room_id(&fields)?;
     caller.must_be(&sender)?;

@@ -13,53 +13,14 @@
 //!   type and the specification knows no conversion.
 //! - More than 64 bytes before the `@` or 253 in the domain's ASCII form: SMTP's limits.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use icu_casemap::CaseMapper;
 use sha2::{Digest, Sha256};
 
+use super::{medium::Medium, phone::Phone};
 use crate::text;
-
-/// The kind of a 3PID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Medium {
-    /// An e-mail address.
-    Email,
-    /// A phone number.
-    Msisdn,
-}
-
-impl Medium {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Email, Self::Msisdn];
-
-    /// The medium's name in the protocol.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Email => "email",
-            Self::Msisdn => "msisdn",
-        }
-    }
-}
-
-/// The text names no medium that this server knows.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a known medium: expected `email` or `msisdn`")]
-pub struct UnknownMedium;
-
-impl FromStr for Medium {
-    type Err = UnknownMedium;
-
-    fn from_str(name: &str) -> Result<Self, UnknownMedium> {
-        match name {
-            "email" => Ok(Self::Email),
-            "msisdn" => Ok(Self::Msisdn),
-            _ => Err(UnknownMedium),
-        }
-    }
-}
 
 /// The SHA-256 of a 3PID and a pepper.
 pub type LookupHash = [u8; 32];
@@ -89,9 +50,15 @@ pub enum InvalidAddress {
     /// Case folding would make it another domain.
     #[error("The domain can be mistaken for another one: write it in its ASCII form (xn--…)")]
     AmbiguousDomain,
-    /// Not the digits of an international number.
-    #[error("A phone number is the 5 to 15 digits of its international form, without the +")]
+    /// No phone has such a number.
+    #[error("Not a phone number: a digit is missing or too many, or something else than digits")]
     Msisdn,
+    /// Not a country with phone numbers.
+    #[error("A country is the two letters of ISO 3166-1, such as GB")]
+    Country,
+    /// Not what the operator says that addresses of the medium are.
+    #[error("This is no address of that medium")]
+    Pattern,
 }
 
 impl ThreePid {
@@ -119,42 +86,25 @@ impl ThreePid {
         Ok(Self { medium: Medium::Email, address: format!("{local}@{folded_domain}") })
     }
 
-    /// Takes the digits of an E.164 number, without the `+`.
+    /// Takes the digits of a number in its international form.
     ///
     /// # Errors
-    /// When there is anything but 5 to 15 digits, or a leading zero.
+    /// When no phone has such a number.
     pub fn msisdn(digits: &str) -> Result<Self, InvalidAddress> {
-        let fits = (5..=15).contains(&digits.len())
-            && digits.bytes().all(|b| b.is_ascii_digit())
-            && !digits.starts_with('0');
-        if !fits {
-            return Err(InvalidAddress::Msisdn);
-        }
-        Ok(Self { medium: Medium::Msisdn, address: digits.to_owned() })
+        let phone = Phone::of_digits(digits)?;
+        Ok(Self { medium: Medium::Msisdn, address: phone.msisdn().to_owned() })
     }
 
-    /// Brings an address of `medium` into its canonical form.
-    ///
-    /// # Errors
-    /// When it is no address of that medium.
-    pub fn parse(medium: Medium, address: &str) -> Result<Self, InvalidAddress> {
-        match medium {
-            Medium::Email => Self::email(address),
-            Medium::Msisdn => Self::msisdn(address),
-        }
-    }
-
-    /// Takes what [`Self::medium`] and [`Self::address`] said before, from a database; `None` for
-    /// an unknown medium.
-    #[must_use]
-    pub(crate) fn stored(medium: &str, address: String) -> Option<Self> {
-        Some(Self { medium: medium.parse().ok()?, address })
+    /// Takes an address that is in its canonical form: one that [`Self::address`] said before, out
+    /// of a database, or that another rule has made.
+    pub(crate) fn canonical(medium: Medium, address: String) -> Self {
+        Self { medium, address }
     }
 
     /// The kind of the 3PID.
     #[must_use]
-    pub fn medium(&self) -> Medium {
-        self.medium
+    pub fn medium(&self) -> &Medium {
+        &self.medium
     }
 
     /// The canonical address.
@@ -196,7 +146,7 @@ pub fn decode_hash(text: &str) -> Option<LookupHash> {
 }
 
 /// Unicode full case folding (CaseFolding.txt, statuses C and F).
-fn fold(text: &str) -> String {
+pub(super) fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
@@ -223,7 +173,7 @@ fn ascii_domain(domain: &str) -> Result<String, InvalidAddress> {
 
 /// Whether no canonical address holds `c`: white space, control, invisible or of special meaning
 /// in e-mail headers.
-fn is_forbidden(c: char) -> bool {
+pub(super) fn is_forbidden(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
         || matches!(c, '"' | '(' | ')' | ',' | ':' | ';' | '<' | '>' | '@' | '[' | '\\' | ']')

@@ -10,8 +10,9 @@ use crate::{
     matrix::{
         id::UserId,
         json::{NotCanonical, Object},
+        medium::Medium,
         signing::{SigningKey, encode_base64},
-        threepid::{Medium, ThreePid},
+        threepid::ThreePid,
     },
     messages::{Invitation, InvitationKind, Wish},
     secret,
@@ -89,7 +90,7 @@ pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInv
             if let Some(mxid) = associations::hold_mxid_of(tx, &invite.threepid)? {
                 return Err(StoreInviteError::InUse { mxid });
             }
-            if invite.threepid.medium() != Medium::Email {
+            if *invite.threepid.medium() != Medium::Email {
                 return Err(StoreInviteError::Medium);
             }
             Ok(invites::add(tx, &invite, &ephemeral_key)?)

@@ -6,7 +6,10 @@ use crate::{
     app::App,
     clock::{SharedClock, millis},
     config::Algorithm,
-    matrix::threepid::{LookupHash, Medium, ThreePid, decode_hash},
+    matrix::{
+        medium::Mediums,
+        threepid::{LookupHash, decode_hash},
+    },
     secret,
     store::{Store, StoreError, associations, peppers},
 };
@@ -48,7 +51,7 @@ pub async fn lookup(
     pepper: String,
     addresses: Vec<String>,
 ) -> Result<HashMap<String, String>, LookupError> {
-    let now_ms = app.clock.now_ms();
+    let (now_ms, mediums) = (app.clock.now_ms(), app.mediums.clone());
     app.store
         .read(move |tx| {
             let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
@@ -58,7 +61,7 @@ pub async fn lookup(
             // Several texts can mean one address: `none` with different case.
             let asked: Vec<(LookupHash, String)> = addresses
                 .into_iter()
-                .filter_map(|text| Some((hash_of(algorithm, &text, &pepper)?, text)))
+                .filter_map(|text| Some((hash_of(&mediums, algorithm, &text, &pepper)?, text)))
                 .collect();
             let hashes: Vec<LookupHash> = asked.iter().map(|(hash, _)| *hash).collect();
             let found: HashMap<LookupHash, String> =
@@ -74,13 +77,17 @@ pub async fn lookup(
 }
 
 /// The hash that a queried text stands for.
-fn hash_of(algorithm: Algorithm, text: &str, pepper: &str) -> Option<LookupHash> {
+fn hash_of(
+    mediums: &Mediums,
+    algorithm: Algorithm,
+    text: &str,
+    pepper: &str,
+) -> Option<LookupHash> {
     match algorithm {
         Algorithm::Sha256 => decode_hash(text),
         Algorithm::None => {
             let (address, medium) = text.rsplit_once(' ')?;
-            let threepid = ThreePid::parse(medium.parse::<Medium>().ok()?, address).ok()?;
-            Some(threepid.lookup_hash(pepper))
+            Some(mediums.threepid(medium, address).ok()?.lookup_hash(pepper))
         }
     }
 }

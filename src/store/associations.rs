@@ -16,7 +16,8 @@ use crate::{
     matrix::{
         id::UserId,
         json::Object,
-        threepid::{LookupHash, Medium, ThreePid},
+        medium::Medium,
+        threepid::{LookupHash, ThreePid},
     },
 };
 
@@ -165,7 +166,7 @@ pub fn mxids_of_hashes(
 /// Up to `count` bound 3PIDs of `medium`, those whose addresses come after `address`, in order.
 pub fn threepids_after(
     tx: &mut Tx<'_>,
-    medium: Medium,
+    medium: &Medium,
     address: &str,
     count: i64,
 ) -> Result<Vec<ThreePid>, StoreError> {
@@ -177,6 +178,17 @@ pub fn threepids_after(
         .limit(count)
         .select(associations::address)
         .load(&mut *tx.0)?;
-    let threepid = |address| ThreePid::stored(medium.as_str(), address);
-    Ok(addresses.into_iter().filter_map(threepid).collect())
+    let threepid = |address| ThreePid::canonical(medium.clone(), address);
+    Ok(addresses.into_iter().map(threepid).collect())
+}
+
+/// The first of the mediums of which 3PIDs are bound whose name comes after `name`.
+pub fn medium_after(tx: &mut Tx<'_>, name: &str) -> Result<Option<Medium>, StoreError> {
+    let name: Option<String> = associations::table
+        .filter(associations::medium.gt(name))
+        .order(associations::medium)
+        .select(associations::medium)
+        .first(&mut *tx.0)
+        .optional()?;
+    Ok(name.map(|name| Medium::named(&name)))
 }

@@ -7,7 +7,7 @@ use super::{
     StoreError, Tx,
     schema::{ephemeral_keys, invites},
 };
-use crate::matrix::{id::UserId, threepid::ThreePid};
+use crate::matrix::{id::UserId, medium::Medium, threepid::ThreePid};
 
 /// An invitation.
 #[derive(Debug, Clone)]
@@ -112,7 +112,7 @@ impl Row {
             _ => State::Waiting,
         };
         Some(Invite {
-            threepid: ThreePid::stored(&self.medium, self.address)?,
+            threepid: ThreePid::canonical(Medium::named(&self.medium), self.address),
             token: self.token,
             room_id: self.room_id,
             sender: self.sender,

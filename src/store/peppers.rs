@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::{StoreError, Tx, associations, schema::peppers};
-use crate::matrix::threepid::Medium;
+use crate::matrix::medium::Medium;
 
 /// A pepper; the one with the highest id is current.
 #[derive(Debug, Clone, Queryable)]
@@ -59,14 +59,23 @@ pub fn replace_older(
             peppers::created_at.eq(new.created_at),
         ))
         .execute(&mut *tx.0)?;
-    for medium in Medium::ALL {
-        let mut batch = associations::threepids_after(tx, medium, "", BATCH)?;
-        while let Some(last) = batch.last().cloned() {
-            associations::add_hashes(tx, &new, &batch)?;
-            batch = associations::threepids_after(tx, medium, last.address(), BATCH)?;
-        }
+    let mut medium = associations::medium_after(tx, "")?;
+    while let Some(current) = medium {
+        hash_all(tx, &new, &current)?;
+        medium = associations::medium_after(tx, current.as_str())?;
     }
     // The old hashes go with their pepper, by foreign key.
     diesel::delete(peppers::table.filter(peppers::id.lt(new.id))).execute(&mut *tx.0)?;
     Ok(true)
+}
+
+/// Stores the hashes of all bound 3PIDs of `medium` under `pepper`.
+fn hash_all(tx: &mut Tx<'_>, pepper: &Pepper, medium: &Medium) -> Result<(), StoreError> {
+    let mut batch = associations::threepids_after(tx, medium, "", BATCH)?;
+    while let Some(last) = batch.last() {
+        let after = last.address().to_owned();
+        associations::add_hashes(tx, pepper, &batch)?;
+        batch = associations::threepids_after(tx, medium, &after, BATCH)?;
+    }
+    Ok(())
 }

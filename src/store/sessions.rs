@@ -7,7 +7,7 @@ use super::{
     schema::{session_tokens, sessions},
 };
 use crate::{
-    matrix::threepid::ThreePid,
+    matrix::{medium::Medium, threepid::ThreePid},
     secret::{self, SecretHash},
 };
 
@@ -50,9 +50,9 @@ struct Row {
 }
 
 impl Row {
-    fn session(self) -> Option<Session> {
-        Some(Session {
-            threepid: ThreePid::stored(&self.medium, self.address)?,
+    fn session(self) -> Session {
+        Session {
+            threepid: ThreePid::canonical(Medium::named(&self.medium), self.address),
             sid: self.sid,
             client_secret_hash: self.client_secret_hash,
             next_link: self.next_link,
@@ -61,7 +61,7 @@ impl Row {
             wrong_attempts: self.wrong_attempts,
             validated_at: self.validated_at,
             modified_at: self.modified_at,
-        })
+        }
     }
 }
 
@@ -134,7 +134,7 @@ pub fn add(tx: &mut Tx<'_>, session: &Session) -> Result<(), StoreError> {
 fn find(tx: &mut Tx<'_>, sid: &str) -> Result<Option<Session>, StoreError> {
     let row: Option<Row> =
         sessions::table.find(sid).select(Row::as_select()).first(&mut *tx.0).optional()?;
-    Ok(row.and_then(Row::session))
+    Ok(row.map(Row::session))
 }
 
 /// Keeps other requests with the same client secret out until the transaction ends: two that
@@ -157,7 +157,7 @@ pub fn newest_of(
         .select(Row::as_select())
         .first(&mut *tx.0)
         .optional()?;
-    Ok(row.and_then(Row::session))
+    Ok(row.map(Row::session))
 }
 
 /// Claims the right to send the message of `send_attempt` for `sid` until `until_ms`; answers
@@ -212,7 +212,10 @@ pub fn add_token(
     token_hash: &SecretHash,
     (now_ms, keep): (i64, usize),
 ) -> Result<(), StoreError> {
-    for old in tokens_of(tx, sid)?.into_iter().skip(keep.saturating_sub(1)) {
+    let earlier = tokens_of(tx, sid)?.into_iter().filter(|old| old != token_hash);
+    let superseded: Vec<SecretHash> = earlier.skip(keep.saturating_sub(1)).collect();
+    // Short codes come twice now and then.
+    for old in superseded.iter().chain([token_hash]) {
         diesel::delete(session_tokens::table.find((sid, old))).execute(&mut *tx.0)?;
     }
     diesel::insert_into(session_tokens::table)

@@ -1,7 +1,7 @@
 //! Looking up who is behind an address.
 
 use bindery::{
-    matrix::threepid::ThreePid,
+    matrix::{medium::Mediums, threepid::ThreePid},
     store::{
         StoreError,
         associations::{self, Association},
@@ -86,7 +86,7 @@ async fn hashes_are_those_of_the_known_vectors() {
     for (number, (address, medium, hash)) in vectors.iter().enumerate() {
         let mxid = format!("@user{number}:hs.example");
         expected[hash] = json!(mxid);
-        pairs.push((ThreePid::parse(medium.parse().unwrap(), address).unwrap(), mxid));
+        pairs.push((Mediums::default().threepid(medium, address).unwrap(), mxid));
     }
     bind_all(&app, pairs).await;
     let hashes: Vec<&str> = vectors.iter().map(|(.., hash)| *hash).collect();
@@ -154,6 +154,7 @@ async fn plain_addresses_are_found_where_that_is_switched_on() {
         "STRAUSS@Example.org email",
         "strauß@example.org email",
         "447700900001 msisdn",
+        "+44 7700 900001 msisdn",
         "nobody@example.org email",
     ]);
     let expected = json!({ "mappings": {
@@ -161,6 +162,7 @@ async fn plain_addresses_are_found_where_that_is_switched_on() {
         "STRAUSS@Example.org email": ALICE,
         "strauß@example.org email": ALICE,
         "447700900001 msisdn": "@phone:hs.example",
+        "+44 7700 900001 msisdn": "@phone:hs.example",
     } });
     assert_eq!(lookup(&bob, "none", &asked).await.ok(), expected);
     let malformed = owned(&[
@@ -178,7 +180,7 @@ async fn plain_addresses_are_found_where_that_is_switched_on() {
         "strauss@example.org\temail",
         "<strauss@example.org> email",
         "strauss@example.org\0 email",
-        "+447700900001 msisdn",
+        "07700900001 msisdn",
         "447700900001 email",
     ]);
     assert_eq!(lookup(&bob, "none", &malformed).await.ok(), json!({ "mappings": {} }));

@@ -48,12 +48,27 @@ fn the_example_with_all_its_keys_is_a_configuration() {
         "extra-roots.pem",
         "database-url",
         "smtp-password",
+        "sms-roots.pem",
+        "twilio-auth-token",
+        "gateway-secret",
     ];
-    for without in [["url", "password"], ["url_file", "password_file"]] {
-        let mut text = example_with_all_keys(&without);
+    // Of keys that exclude each other one is given.
+    let plain =
+        ["url_file", "password_file", "auth_token_file", "secret_file", "form", "body", "from"];
+    let files_and =
+        ["url", "password", "auth_token", "secret", "json", "body", "messaging_service_sid"];
+    for without in [&plain[..], &files_and[..]] {
+        let mut text = example_with_all_keys(without);
         for file in files {
             fs::write(directory.path().join(file), "sqlite:x.db").unwrap();
             text = text.replace(&format!("{file:?}"), &at(file));
+        }
+        for folder in ["messages", "messages-acme"] {
+            fs::create_dir_all(directory.path().join(folder)).unwrap();
+            text = text.replace(
+                &format!("directory = {folder:?}"),
+                &format!("directory = {}", at(folder)),
+            );
         }
         let config = Config::from_toml(&text).unwrap();
         assert!(config.server.tls.is_some() && config.federation.ca_file.is_some());
@@ -113,8 +128,16 @@ fn the_example_has_every_key() {
             known.insert(section.to_owned(), keys.map(str::to_owned).collect());
         }
     }
-    // Its keys are the operator's own.
-    shown.remove("terms.");
+    // The same as [sms.http], of which the example shows a part.
+    assert_eq!(known.remove("mediums.badge.http."), known.get("sms.http.").cloned());
+    shown.remove("mediums.badge.http.");
+    shown.remove("mediums.badge.http.json.");
+    // Their keys are the operator's own, and whatever is sent on.
+    for own in
+        ["terms.", "mediums.", "brands.", "sms.http.headers.", "sms.http.form.", "sms.http.json."]
+    {
+        shown.remove(own);
+    }
     assert_eq!(known, shown);
 }
 

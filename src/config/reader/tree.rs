@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
 /// What the names of all variables begin with.
@@ -97,4 +98,38 @@ impl Entry<'_> {
         }
         self
     }
+}
+
+/// The same value as JSON; `None` where a date or a number that JSON has not is in it.
+pub(super) fn to_json(node: &Node<'_>) -> Option<Value> {
+    match node {
+        Node::Table(table) => {
+            let members =
+                table.iter().map(|(key, entry)| Some((key.clone(), to_json(&entry.node)?)));
+            Some(Value::Object(members.collect::<Option<Map<_, _>>>()?))
+        }
+        Node::Value(value) => value_to_json(value),
+    }
+}
+
+fn value_to_json(value: &DeValue<'_>) -> Option<Value> {
+    Some(match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Integer(number) => {
+            Value::from(i64::from_str_radix(number.as_str(), number.radix()).ok()?)
+        }
+        DeValue::Float(number) => Value::from(number.as_str().parse::<f64>().ok()?),
+        DeValue::Boolean(truth) => Value::from(*truth),
+        DeValue::Datetime(_) => return None,
+        DeValue::Array(array) => {
+            let elements = array.iter().map(|element| value_to_json(element.get_ref()));
+            Value::Array(elements.collect::<Option<_>>()?)
+        }
+        DeValue::Table(table) => {
+            let members = table.iter().map(|(key, value)| {
+                Some((key.get_ref().to_string(), value_to_json(value.get_ref())?))
+            });
+            Value::Object(members.collect::<Option<Map<_, _>>>()?)
+        }
+    })
 }
