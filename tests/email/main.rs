@@ -5,9 +5,10 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use bindery::{
     clock::ManualClock,
-    config::{self, EmailTransport, SmtpSecurity},
-    delivery::{Delivery, DeliveryError, ValidationMessage},
+    config::{self, Config, EmailTransport, SmtpSecurity},
+    delivery::{Delivery, DeliveryError},
     matrix::threepid::ThreePid,
+    messages::{Messages, Style, ValidationMessage, Wish},
 };
 
 mod dialogue;
@@ -40,6 +41,7 @@ fn settings(server: &smtp::SmtpServer) -> config::Smtp {
 
 struct Door {
     delivery: Delivery,
+    style: Style,
     clock: Arc<ManualClock>,
 }
 
@@ -54,16 +56,12 @@ impl Door {
 
     fn try_to(transport: EmailTransport, from: &str) -> Result<Self, DeliveryError> {
         let email = config::Email { from: from.parse().unwrap(), transport };
-        let server = config::Server {
-            aliases: Vec::new(),
-            name: "id.example.org".parse().unwrap(),
-            base_url: "https://id.example.org".to_owned(),
-            listen: Vec::new(),
-            tls: None,
-            trusted_proxies: Vec::new(),
-        };
+        let config = Config::from_toml("server.name = 'id.example.org'").unwrap();
+        let messages = Arc::new(Messages::new(&config).unwrap());
+        let style = messages.style(&Wish::default());
         let clock = Arc::new(ManualClock::at(NOW_MS));
-        Ok(Self { delivery: Delivery::new(&email, &server, clock.clone())?, clock })
+        let delivery = Delivery::new(&email, &config.server, messages, clock.clone())?;
+        Ok(Self { delivery, style, clock })
     }
 
     async fn mail(&self, address: &str) -> Result<(), DeliveryError> {
@@ -74,7 +72,7 @@ impl Door {
         let to = ThreePid::email(address).unwrap();
         let lifetime = Duration::from_hours(24);
         let message = ValidationMessage { link, token: TOKEN, lifetime };
-        self.delivery.send_validation(&to, &message).await
+        self.delivery.send_validation(&to, &self.style, &message).await
     }
 }
 
@@ -83,6 +81,6 @@ async fn nothing_is_mailed_to_a_phone_number() {
     let door = Door::to(EmailTransport::Log);
     let to = ThreePid::msisdn("447700900001").unwrap();
     let message = ValidationMessage { link: LINK, token: TOKEN, lifetime: Duration::ZERO };
-    let outcome = door.delivery.send_validation(&to, &message).await;
+    let outcome = door.delivery.send_validation(&to, &door.style, &message).await;
     assert!(matches!(outcome, Err(DeliveryError::Refused(_))));
 }
