@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use std::sync::atomic::AtomicI64;
+
 use tokio::sync::Notify;
 
 use crate::{
@@ -9,8 +11,9 @@ use crate::{
     config::{self, Config, Rate},
     delivery::{Delivery, DeliveryError},
     federation::{Federation, SetupError},
-    matrix::{medium::Mediums, signing::KeyRing},
+    matrix::{medium::Mediums, signing::KeyRing, threepid::ThreePid},
     messages::{Messages, MessagesError},
+    metrics::{Metrics, Outcome},
     rate_limit::RateLimit,
     store::Store,
 };
@@ -35,6 +38,11 @@ pub struct App {
     pub limits: Limits,
     /// The time.
     pub clock: SharedClock,
+    /// What monitoring reads.
+    pub metrics: Metrics,
+    /// The day on which the log told last that the budget of text messages is spent, counted from
+    /// the Unix epoch.
+    pub sms_shut_off_day: AtomicI64,
     /// Wakes who tells homeservers of binds.
     pub onbind_is_due: Notify,
 }
@@ -46,7 +54,7 @@ pub enum OpenError {
     #[error("messages (`[messages]`, `[brands]`)")]
     Messages(#[from] MessagesError),
     /// The door to people.
-    #[error("mail (`[email]`)")]
+    #[error("sending messages (`[email]`, `[sms]`, `[mediums]`)")]
     Delivery(#[from] DeliveryError),
     /// The door to other servers.
     #[error("requests to other servers (`[federation]`, `[dns]`)")]
@@ -65,9 +73,8 @@ impl App {
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
         let messages = Arc::new(Messages::new(&config)?);
-        let (email, server) = (&config.email, &config.server);
         Ok(Self {
-            delivery: Delivery::new(email, server, messages.clone(), clock.clone())?,
+            delivery: Delivery::new(&config, messages.clone(), clock.clone())?,
             messages,
             federation: Federation::new(&config.federation, &config.dns, clock.clone())?,
             mediums: Arc::new(mediums(&config)),
@@ -76,8 +83,20 @@ impl App {
             store,
             keys,
             clock,
+            metrics: Metrics::default(),
+            sms_shut_off_day: AtomicI64::new(i64::MIN),
             onbind_is_due: Notify::new(),
         })
+    }
+
+    /// Tells monitoring what became of a message.
+    pub fn count_message(&self, to: &ThreePid, sent: &Result<(), DeliveryError>) {
+        let outcome = match sent {
+            Ok(()) => Outcome::Sent,
+            Err(DeliveryError::Refused(_) | DeliveryError::InvalidAddress(_)) => Outcome::Refused,
+            Err(DeliveryError::Unsent(_) | DeliveryError::Setup { .. }) => Outcome::Failed,
+        };
+        self.metrics.message(to.medium().as_str(), outcome);
     }
 
     /// Sessions that were last changed then or earlier are expired; in milliseconds since the
@@ -116,6 +135,14 @@ pub struct Limits {
     pub invite_per_client: Option<RateLimit>,
     /// Invitations of one address.
     pub invite_per_address: Option<RateLimit>,
+    /// Text messages asked for by one account.
+    pub sms_per_account: Option<RateLimit>,
+    /// Text messages asked for from one network.
+    pub sms_per_network: Option<RateLimit>,
+    /// Text messages to one number.
+    pub sms_per_address: Option<RateLimit>,
+    /// Text messages to numbers that differ in the last four digits only.
+    pub sms_per_prefix: Option<RateLimit>,
     /// Signatures for invitations and unbinds asked for without an account, from one client address.
     pub proof_per_client: Option<RateLimit>,
 }
@@ -138,6 +165,10 @@ impl Limits {
             invite_per_account: limit(limits.invite_per_account),
             invite_per_client: limit(limits.invite_per_client),
             invite_per_address: limit(limits.invite_per_address),
+            sms_per_account: limit(limits.sms_per_account),
+            sms_per_network: limit(limits.sms_per_network),
+            sms_per_address: limit(limits.sms_per_address),
+            sms_per_prefix: limit(limits.sms_per_prefix),
             proof_per_client: limit(limits.proof_per_client),
         }
     }
@@ -155,6 +186,10 @@ impl Limits {
             &self.invite_per_account,
             &self.invite_per_client,
             &self.invite_per_address,
+            &self.sms_per_account,
+            &self.sms_per_network,
+            &self.sms_per_address,
+            &self.sms_per_prefix,
             &self.proof_per_client,
         ]
         .into_iter()

@@ -1,24 +1,34 @@
 //! The door to people: sends a message to a 3PID, by the way that the configuration names.
 
-use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use crate::{
     clock::SharedClock,
-    config,
+    config::{self, Config},
     matrix::{medium::Medium, threepid::ThreePid},
     messages::{Invitation, Mail, Messages, MessagesError, Style, ValidationMessage},
 };
 
 mod email;
+mod fault;
+mod gateway;
 mod local;
+mod provider;
+mod sms;
 mod smtp;
 
+pub use fault::{DeliveryError, Fault, ProviderFault, Reply, Step};
+use provider::Outgoing;
+
 /// Sends messages to people.
-#[derive(Debug)]
 pub struct Delivery {
     messages: Arc<Messages>,
     writer: email::Writer,
     transport: Transport,
+    /// `None` where no text messages are sent.
+    sms: Option<sms::Sms>,
+    /// The ways to other mediums, by their names.
+    others: BTreeMap<String, gateway::Gateway>,
 }
 
 /// A mail as it would be sent, for eyes.
@@ -26,7 +36,7 @@ pub struct Delivery {
 /// # Errors
 /// When an address can't be written into a mail.
 pub fn draft(
-    config: &config::Config,
+    config: &Config,
     clock: SharedClock,
     to: &ThreePid,
     (sender, mail): (Option<&lettre::message::Mailbox>, Mail),
@@ -36,7 +46,6 @@ pub fn draft(
 }
 
 /// The ways of a mail.
-#[derive(Debug)]
 enum Transport {
     Smtp(Box<smtp::Smtp>),
     Sendmail(PathBuf),
@@ -44,162 +53,42 @@ enum Transport {
     Log,
 }
 
-/// Why a message was not delivered, sorted by what the caller can do about it.
-#[derive(Debug, thiserror::Error)]
-pub enum DeliveryError {
-    /// The address can't be reached, now or later: the person needs another one.
-    #[error("the recipient was refused: {0}")]
-    Refused(Fault),
-    /// The message was not sent, or nobody knows; it may be tried again.
-    #[error("the message could not be sent: {0}")]
-    Unsent(Fault),
-    /// The configuration names a file or directory that is of no use.
-    #[error("{} can't be used for mail: {error}", .path.display())]
-    Setup {
-        /// The file or directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: io::Error,
-    },
+/// What of a message its provider may be told.
+struct Parts<'a> {
+    text: String,
+    token: &'a str,
+    link: &'a str,
 }
 
-/// What went wrong. No address can be in it: mail servers like to repeat the one that they
-/// refuse, so of their answers only the codes are kept.
-#[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// No connection to the mail server.
-    #[error("the mail server can't be reached: {0}")]
-    Unreachable(io::Error),
-    /// No TLS with it.
-    #[error("no TLS with the mail server: {0}")]
-    Tls(io::Error),
-    /// STARTTLS is configured, and the server has none.
-    #[error("the mail server does not offer STARTTLS, and without TLS nothing is sent")]
-    NoStarttls,
-    /// A login is configured, and the server knows no way that is known here.
-    #[error("the mail server offers no login by PLAIN or LOGIN")]
-    NoLogin,
-    /// The address needs an extension that the server has not.
-    #[error("the mail server takes only ASCII before the @ of an address (it has no SMTPUTF8)")]
-    NoSmtpUtf8,
-    /// The server said no.
-    #[error("the mail server answered {reply} to {step}")]
-    Reply {
-        /// To what.
-        step: Step,
-        /// In which words.
-        reply: Reply,
-    },
-    /// The connection ended, or something was said on it that is not SMTP.
-    #[error("the connection to the mail server broke off at {0}")]
-    Broken(Step),
-    /// It took too long.
-    #[error("it took longer than {} s", .0.as_secs_f32())]
-    TimedOut(Duration),
-    /// The sendmail program could not be run or failed; why is logged at debug.
-    #[error("the sendmail program failed")]
-    Sendmail,
-    /// The mail's file could not be written.
-    #[error("the file could not be written: {0}")]
-    File(io::Error),
-    /// The address has no form in which a mail could carry it.
-    #[error("the address can't be written into a mail")]
-    Address,
-    /// The message could not be put together.
-    #[error("the message could not be written: {0}")]
-    Message(Box<dyn std::error::Error + Send + Sync>),
-    /// No message goes to such an address yet.
-    #[error("nothing can be sent to a 3PID of the medium {}", .0.as_str())]
-    Medium(Medium),
-}
-
-/// How far an SMTP dialogue had come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// The greetings of both sides.
-    Hello,
-    /// The login.
-    Login,
-    /// The sender.
-    Mail,
-    /// The recipient.
-    Recipient,
-    /// The wish to send the message.
-    Data,
-    /// The message itself: from here on it may have been accepted.
-    Message,
-}
-
-impl fmt::Display for Step {
+impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Hello => "the greeting",
-            Self::Login => "AUTH",
-            Self::Mail => "MAIL",
-            Self::Recipient => "RCPT",
-            Self::Data => "DATA",
-            Self::Message => "the message",
-        })
-    }
-}
-
-/// The codes of an SMTP reply, without its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// Such as `550`.
-    pub code: u16,
-    /// The enhanced status code, such as `5.1.1`
-    /// ([RFC 3463](https://www.rfc-editor.org/rfc/rfc3463)).
-    pub status: Option<String>,
-}
-
-impl fmt::Display for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.code)?;
-        self.status.iter().try_for_each(|status| write!(f, " {status}"))
-    }
-}
-
-impl From<Fault> for DeliveryError {
-    fn from(fault: Fault) -> Self {
-        match &fault {
-            Fault::Reply { step: Step::Recipient, reply } if reply.code >= 500 => {
-                Self::Refused(fault)
-            }
-            Fault::NoSmtpUtf8 | Fault::Address | Fault::Medium(_) => Self::Refused(fault),
-            _ => Self::Unsent(fault),
-        }
+        f.debug_struct("Delivery").finish_non_exhaustive()
     }
 }
 
 impl Delivery {
-    /// Gets the configured way ready; connects to nothing yet.
+    /// Gets the configured ways ready; connects to nothing yet.
     ///
     /// # Errors
-    /// When `ca_file` can't be read, or the mail directory can't be made.
+    /// When the configuration names something that is of no use: a file, a directory, a template.
     pub fn new(
-        email: &config::Email,
-        server: &config::Server,
+        config: &Config,
         messages: Arc<Messages>,
         clock: SharedClock,
     ) -> Result<Self, DeliveryError> {
-        let transport = match &email.transport {
-            config::EmailTransport::Smtp(smtp) => {
-                Transport::Smtp(Box::new(smtp::Smtp::new(smtp, &server.name, clock.clone())?))
-            }
-            config::EmailTransport::Sendmail { command } => Transport::Sendmail(command.clone()),
-            config::EmailTransport::Directory(path) => {
-                local::make_directory(path)?;
-                Transport::Directory(path.clone())
-            }
-            config::EmailTransport::Log => Transport::Log,
-        };
+        let config::Config { email, server, .. } = config;
+        let transport = Transport::new(&email.transport, server, &clock)?;
         let writer = email::Writer::new(email.from.clone(), server.name.clone(), clock);
-        Ok(Self { messages, writer, transport })
+        let mut others = BTreeMap::new();
+        for (name, medium) in &config.mediums {
+            let key = format!("mediums.{name}.http");
+            others.insert(name.clone(), gateway::Gateway::new(&key, &medium.sender)?);
+        }
+        Ok(Self { messages, writer, transport, sms: sms::Sms::new(&config.sms)?, others })
     }
 
-    /// Sends the validation mail to the canonical address: whoever owns a look-alike of it must
-    /// not be able to claim it. Returns once the transport has taken the mail.
+    /// Sends the validation message to the canonical address: whoever owns a look-alike of it must
+    /// not be able to claim it. Returns once the transport has taken the message.
     ///
     /// # Errors
     /// When the transport has not taken it, or did not say so in time.
@@ -209,12 +98,17 @@ impl Delivery {
         style: &Style,
         message: &ValidationMessage<'_>,
     ) -> Result<(), DeliveryError> {
-        let writer = self.writer_to(to)?;
-        self.mail(to, style, writer, self.messages.validation_mail(style, message)).await
+        if *to.medium() == Medium::Email {
+            let mail = self.messages.validation_mail(style, message).map_err(unwritable)?;
+            return self.send_mail(to, style, mail).await;
+        }
+        let text = self.messages.validation_text(style, message).map_err(unwritable)?;
+        let parts = Parts { text, token: message.token, link: message.link };
+        self.send_text(to, style, &parts).await
     }
 
-    /// Sends the mail that tells the owner of an address of an invitation. Returns once the
-    /// transport has taken the mail.
+    /// Sends the message that tells the owner of an address of an invitation. Returns once the
+    /// transport has taken the message.
     ///
     /// # Errors
     /// When the transport has not taken it, or did not say so in time.
@@ -224,32 +118,22 @@ impl Delivery {
         style: &Style,
         invitation: &Invitation<'_>,
     ) -> Result<(), DeliveryError> {
-        let writer = self.writer_to(to)?;
-        self.mail(to, style, writer, self.messages.invitation_mail(style, invitation)).await
+        if *to.medium() == Medium::Email {
+            let mail = self.messages.invitation_mail(style, invitation).map_err(unwritable)?;
+            return self.send_mail(to, style, mail).await;
+        }
+        let text = self.messages.invitation_text(style, invitation).map_err(unwritable)?;
+        let parts = Parts { text, token: "", link: invitation.link };
+        self.send_text(to, style, &parts).await
     }
 
-    /// Sends a mail under the name of its brand.
-    async fn mail(
+    async fn send_mail(
         &self,
         to: &ThreePid,
         style: &Style,
-        writer: &email::Writer,
-        mail: Result<Mail, MessagesError>,
+        mail: Mail,
     ) -> Result<(), DeliveryError> {
-        let mail = mail.map_err(|error| Fault::Message(Box::new(error)))?;
-        let letter = writer.letter(to, self.messages.sender(style), mail)?;
-        self.send(to, letter).await
-    }
-
-    /// Who writes to such a 3PID.
-    fn writer_to(&self, to: &ThreePid) -> Result<&email::Writer, Fault> {
-        match to.medium() {
-            Medium::Email => Ok(&self.writer),
-            medium => Err(Fault::Medium(medium.clone())),
-        }
-    }
-
-    async fn send(&self, to: &ThreePid, letter: email::Letter) -> Result<(), DeliveryError> {
+        let letter = self.writer.letter(to, self.messages.sender(style), mail)?;
         match &self.transport {
             Transport::Smtp(smtp) => smtp.send(&letter.envelope, &letter.raw).await?,
             Transport::Sendmail(command) => {
@@ -263,4 +147,56 @@ impl Delivery {
         }
         Ok(())
     }
+
+    async fn send_text(
+        &self,
+        to: &ThreePid,
+        style: &Style,
+        parts: &Parts<'_>,
+    ) -> Result<(), DeliveryError> {
+        let address = to.address();
+        let Parts { text, token, link } = parts;
+        let message = Outgoing {
+            address,
+            to: address,
+            text,
+            token,
+            link,
+            originator: None,
+            locale: self.messages.locale(style),
+            brand: self.messages.brand(style).unwrap_or_default(),
+        };
+        let nobody = || Fault::Medium(to.medium().clone());
+        match to.medium() {
+            Medium::Msisdn => {
+                let sms = self.sms.as_ref().ok_or_else(nobody)?;
+                sms.send(&Outgoing { to: &format!("+{address}"), ..message }).await
+            }
+            medium => self.others.get(medium.as_str()).ok_or_else(nobody)?.send(&message).await,
+        }
+    }
+}
+
+impl Transport {
+    fn new(
+        transport: &config::EmailTransport,
+        server: &config::Server,
+        clock: &SharedClock,
+    ) -> Result<Self, DeliveryError> {
+        Ok(match transport {
+            config::EmailTransport::Smtp(smtp) => {
+                Self::Smtp(Box::new(smtp::Smtp::new(smtp, &server.name, clock.clone())?))
+            }
+            config::EmailTransport::Sendmail { command } => Self::Sendmail(command.clone()),
+            config::EmailTransport::Directory(path) => {
+                local::make_directory(path)?;
+                Self::Directory(path.clone())
+            }
+            config::EmailTransport::Log => Self::Log,
+        })
+    }
+}
+
+fn unwritable(error: MessagesError) -> Fault {
+    Fault::Message(Box::new(error))
 }

@@ -7,14 +7,15 @@ mod dns;
 mod guard;
 mod keys;
 
-use std::{error::Error, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use reqwest::Method;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
-};
+use rustls::ClientConfig;
 use serde::Deserialize;
 use url::form_urlencoded;
 
@@ -33,6 +34,7 @@ use crate::{
         id::{ServerName, UserId},
         json::Object,
     },
+    roots,
 };
 
 /// The longest answer of a homeserver in bytes.
@@ -58,7 +60,7 @@ pub enum SetupError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: Box<dyn Error + Send + Sync>,
+        source: io::Error,
     },
     /// The TLS library refuses its own defaults.
     #[error("TLS can't be set up")]
@@ -273,37 +275,18 @@ impl Federation {
 
 /// TLS that checks chain and name against the system's roots and those of `ca_file`.
 fn tls(federation: &config::Federation) -> Result<ClientConfig, SetupError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = &federation.ca_file {
-        add_roots(&mut roots, path)
-            .map_err(|source| SetupError::CaFile { path: path.clone(), source })?;
-    }
+    let ca_file = federation.ca_file.as_deref();
+    let roots = roots::read(ca_file).map_err(|source| SetupError::CaFile {
+        path: ca_file.unwrap_or(Path::new("")).to_owned(),
+        source,
+    })?;
     if roots.is_empty() {
         tracing::warn!(
             "the system has no root certificates, so no homeserver can be asked; \
              install its package of them (often `ca-certificates`) or set `federation.ca_file`"
         );
     }
-    let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(SetupError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut tls = roots::tls(roots).map_err(SetupError::Tls)?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(tls)
-}
-
-fn add_roots(
-    roots: &mut RootCertStore,
-    path: &PathBuf,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let before = roots.len();
-    for certificate in CertificateDer::pem_file_iter(path)? {
-        roots.add(certificate?)?;
-    }
-    if roots.len() == before {
-        return Err(io::Error::other("it holds no PEM certificate").into());
-    }
-    Ok(())
 }

@@ -8,6 +8,7 @@ mod extract;
 mod fields;
 mod invite;
 mod lookup;
+mod page;
 mod public;
 mod session;
 
@@ -15,6 +16,7 @@ use std::future::ready;
 
 use actix_web::{
     Resource, Route,
+    guard::{GuardContext, fn_guard},
     http::Method,
     middleware::from_fn,
     web::{self, ServiceConfig},
@@ -29,8 +31,10 @@ pub fn routes(config: &mut ServiceConfig) {
     config.service(
         web::scope("")
             .wrap(from_fn(edge::edge))
+            .service(at("/", "GET", [get().to(page::front)]))
             .service(at("/health/live", "GET", [get().to(public::live)]))
             .service(at("/health/ready", "GET", [get().to(public::ready)]))
+            .service(at("/metrics", "GET", [get().to(public::metrics)]))
             .service(at(v("/versions"), "GET", [get().to(public::versions)]))
             .service(at(v("/v2"), "GET", [get().to(public::ping)]))
             .service(at(v("/v2/account/register"), "POST", [post().to(account::register)]))
@@ -46,23 +50,54 @@ pub fn routes(config: &mut ServiceConfig) {
             .service(at(v("/v2/pubkey/{keyId}"), "GET", [get().to(public::public_key)]))
             .service(at(v("/v2/hash_details"), "GET", [get().to(lookup::hash_details)]))
             .service(at(v("/v2/lookup"), "POST", [post().to(lookup::lookup)]))
-            .service(at(
-                v("/v2/validate/email/requestToken"),
-                "POST",
-                [post().to(session::request_email_token)],
-            ))
-            .service(at(
-                v("/v2/validate/email/submitToken"),
-                "GET, POST",
-                [get().to(session::open_link), post().to(session::submit_token)],
-            ))
-            .service(at(v("/v2/3pid/getValidated3pid"), "GET", [get().to(session::get_validated)]))
+            .configure(|config| validations(config, &v("/v2"), |_| true))
+            .configure(|config| validations(config, extract::V1, session::is_v1_on))
+            .service(
+                at(v("/v2/validate/{medium}/confirmToken"), "POST", [post().to(page::confirm)])
+                    .guard(fn_guard(session::is_served)),
+            )
+            .service(
+                at(extract::V1, "GET", [get().to(public::ping)]).guard(fn_guard(session::is_v1_on)),
+            )
             .service(at(v("/v2/3pid/bind"), "POST", [post().to(association::bind)]))
             .service(at(v("/v2/3pid/unbind"), "POST", [post().to(association::unbind)]))
             .service(at(v("/v2/store-invite"), "POST", [post().to(invite::store_invite)]))
             .service(at(v("/v2/sign-ed25519"), "POST", [post().to(invite::sign)]))
             .default_service(web::to(|| ready(Err::<&str, _>(ApiError::UnknownEndpoint)))),
     );
+}
+
+/// The paths of validations below `prefix`, which are there where `is_on` says so.
+fn validations(
+    config: &mut ServiceConfig,
+    prefix: &str,
+    is_on: impl Fn(&GuardContext<'_>) -> bool + Copy + 'static,
+) {
+    let served = move |context: &GuardContext<'_>| is_on(context) && session::is_served(context);
+    let of_medium = |path: &str| format!("{prefix}/validate/{{medium}}/{path}");
+    let get = || web::method(Method::GET);
+    let post = || web::method(Method::POST);
+    config
+        .service(
+            at(of_medium("requestToken"), "POST", [post().to(session::request_token)])
+                .guard(fn_guard(served)),
+        )
+        .service(
+            at(
+                of_medium("submitToken"),
+                "GET, POST",
+                [get().to(page::open_link), post().to(session::submit_token)],
+            )
+            .guard(fn_guard(served)),
+        )
+        .service(
+            at(
+                format!("{prefix}/3pid/getValidated3pid"),
+                "GET",
+                [get().to(session::get_validated)],
+            )
+            .guard(fn_guard(is_on)),
+        );
 }
 
 /// A path of the identity service API.

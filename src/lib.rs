@@ -6,6 +6,8 @@
 // Floor 0: values and pure rules.
 pub mod cause;
 pub mod clock;
+pub mod metrics;
+pub mod roots;
 pub mod secret;
 pub mod text;
 /// The words of the Matrix specification as types: ids, canonical JSON, signatures, 3PIDs.
@@ -37,6 +39,7 @@ pub mod service {
     pub mod lookup;
     pub mod onbind;
     pub mod session;
+    pub mod sms;
 }
 // Floor 6: faces, and what goes on behind them.
 pub mod http;

@@ -11,6 +11,7 @@ mod migrations;
 pub mod peppers;
 mod schema;
 pub mod sessions;
+pub mod sms_counts;
 mod writer;
 
 use std::time::Duration;

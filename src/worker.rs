@@ -24,8 +24,8 @@ async fn tidy_up(app: &App, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Does once what is due now: replaces an old pepper, forgets expired sessions and invitations and
-/// idle limits.
+/// Does once what is due now: replaces an old pepper, forgets expired sessions and invitations,
+/// old counts and idle limits.
 pub async fn round(app: &App) {
     match service::lookup::rotate_pepper(app).await {
         Ok(true) => tracing::info!("the pepper was replaced"),
@@ -39,6 +39,10 @@ pub async fn round(app: &App) {
     match service::invite::forget_old(app).await {
         Ok(count) => tracing::debug!(count, "forgot old invitations"),
         Err(error) => tracing::error!(%error, "old invitations could not be removed"),
+    }
+    match service::sms::forget_old_days(app).await {
+        Ok(count) => tracing::debug!(count, "forgot old counts of text messages"),
+        Err(error) => tracing::error!(%error, "old counts of text messages could not be removed"),
     }
     app.limits.forget_idle();
 }

@@ -81,13 +81,8 @@ fn pages(style: &Style, text: &str, other: &str) {
     assert_no_tag_was_added(&confirm(text, other), &confirm("x", "x"));
     let front = |text: &str| {
         let rows = [(text.to_owned(), text.to_owned())];
-        let front = Front {
-            base_url: text,
-            keys: &rows,
-            terms: &rows,
-            mediums: &[text],
-            version: text,
-        };
+        let front =
+            Front { base_url: text, keys: &rows, terms: &rows, mediums: &[text], version: text };
         MESSAGES.page(style, &Page::Front(front)).expect("a page")
     };
     // The name of a medium chooses a text, but none with tags.

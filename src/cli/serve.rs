@@ -20,7 +20,7 @@ use super::{keys, say};
 use crate::{
     app::App,
     clock::{SharedClock, SystemClock},
-    config::{self, Config, DatabaseKind, EmailTransport, Log, LogFormat, Tls},
+    config::{self, Config, DatabaseKind, EmailTransport, Log, LogFormat, SmsProvider, Tls},
     http,
     matrix::signing::{KeyRing, SigningKey},
     service,
@@ -174,6 +174,12 @@ fn greet(app: &App, addresses: &[SocketAddr]) -> anyhow::Result<()> {
             format!("  Mail:         into {}, nobody gets it", path.display())
         }
         EmailTransport::Log => "  Mail:         into the log, nobody gets it".to_owned(),
+    })?;
+    say(match &config.sms.provider {
+        None => "  SMS:          none, phone numbers are not validated",
+        Some(SmsProvider::Log) => "  SMS:          into the log, nobody gets them",
+        Some(SmsProvider::Twilio(_)) => "  SMS:          by Twilio",
+        Some(SmsProvider::Http(_)) => "  SMS:          by a gateway",
     })?;
     say("Try first:")?;
     say(&format!("  curl {base_url}/_matrix/identity/versions"))?;

@@ -38,7 +38,7 @@ pub(super) fn make_directory(path: &Path) -> Result<(), DeliveryError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| DeliveryError::Setup { path: path.to_owned(), error })
+        .map_err(|error| DeliveryError::setup(path.display().to_string(), error))
 }
 
 /// Writes a mail into a file of its own, whose name sorts by time. It appears as a whole: whoever

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     error::ApiError,
-    extract::{Body, Caller, ClientAddress, UngatedCaller, access_token, limit},
+    extract::{Body, Caller, ClientAddress, UngatedCaller, access_token, limit_client},
 };
 use crate::{app::App, matrix::id::ServerName, service};
 
@@ -29,7 +29,7 @@ pub(super) async fn register(
     let fields = body.fields()?;
     let openid_token = fields.text("access_token")?;
     let homeserver: ServerName = fields.parsed("matrix_server_name")?;
-    limit(app.limits.register_per_client.as_ref(), client.source())?;
+    limit_client(&app, app.limits.register_per_client.as_ref(), client, 1)?;
     let token = service::account::register(&app, &homeserver, openid_token).await?;
     Ok(Json(Registered { access_token: token.clone(), token }))
 }

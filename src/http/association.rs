@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::ApiError,
-    extract::{Body, Caller, ClientAddress, limit},
+    extract::{Body, Caller, ClientAddress, limit_client},
 };
 use crate::{
     app::App,
@@ -46,7 +46,7 @@ pub(super) async fn unbind(
     let fields = body.fields()?;
     let mxid: UserId = fields.parsed("mxid")?;
     let threepid = fields.object("threepid")?.threepid(&app.mediums)?;
-    limit(app.limits.proof_per_client.as_ref(), client.source())?;
+    limit_client(&app, app.limits.proof_per_client.as_ref(), client, 1)?;
     let proofs = x_matrix(&request);
     if !proofs.is_empty() {
         let uri = request.uri().path_and_query().map_or("", |uri| uri.as_str());

@@ -55,7 +55,8 @@ pub(super) async fn edge(
     let pattern = response.request().match_pattern();
     let path = pattern.as_deref().unwrap_or("(unknown)");
     // Monitoring asks every few seconds; that all is well is no news.
-    if !(path.starts_with("/health/") && response.status().is_success()) {
+    let is_monitoring = path.starts_with("/health/") || path == "/metrics";
+    if !(is_monitoring && response.status().is_success()) {
         tracing::info!(
             request = secret::random_alphanumeric(8),
             %method,

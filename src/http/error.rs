@@ -15,7 +15,7 @@ use crate::{
     cause::causes,
     delivery::DeliveryError,
     federation::{FederationError, OpenIdError},
-    matrix::threepid::InvalidAddress,
+    matrix::{medium::Medium, threepid::InvalidAddress},
     rate_limit::Exceeded,
     service::{
         account::RegisterError,
@@ -23,6 +23,7 @@ use crate::{
         invite::{SignError, StoreInviteError},
         lookup::LookupError,
         session::{RequestTokenError, SubmitTokenError},
+        sms::SmsRefusal,
     },
     store::{StoreError, sessions::SessionFault},
 };
@@ -56,6 +57,14 @@ pub(crate) enum ApiError {
     UnknownMedium,
     #[error("The mail could not be sent")]
     EmailSend(#[source] DeliveryError),
+    #[error("There is no such number or address: check it, and try again")]
+    NoSuchAddress(#[source] DeliveryError),
+    #[error("No message can be sent to this number or address: use another one")]
+    DestinationRejected(#[source] DeliveryError),
+    #[error("{0}")]
+    NoTextMessages(&'static str),
+    #[error("The message could not be sent: try again in a few minutes")]
+    SendError(#[source] DeliveryError),
     #[error("Wrong token")]
     TokenIncorrect,
     #[error("The session doesn't exist, or the secret is wrong")]
@@ -123,8 +132,14 @@ impl ApiError {
                 (StatusCode::BAD_REQUEST, "M_INVALID_PARAM")
             }
             Self::InvalidEmail(_) => (StatusCode::BAD_REQUEST, "M_INVALID_EMAIL"),
-            Self::InvalidAddress(_) => (StatusCode::BAD_REQUEST, "M_INVALID_ADDRESS"),
+            Self::InvalidAddress(_) | Self::NoSuchAddress(_) => {
+                (StatusCode::BAD_REQUEST, "M_INVALID_ADDRESS")
+            }
             Self::EmailSend(_) => (StatusCode::BAD_REQUEST, "M_EMAIL_SEND_ERROR"),
+            Self::DestinationRejected(_) | Self::NoTextMessages(_) => {
+                (StatusCode::BAD_REQUEST, "M_DESTINATION_REJECTED")
+            }
+            Self::SendError(_) => (StatusCode::BAD_REQUEST, "M_SEND_ERROR"),
             Self::TokenIncorrect => (StatusCode::BAD_REQUEST, "M_TOKEN_INCORRECT"),
             Self::NoValidSession => (StatusCode::NOT_FOUND, "M_NO_VALID_SESSION"),
             Self::SessionExpired => (StatusCode::BAD_REQUEST, "M_SESSION_EXPIRED"),
@@ -187,6 +202,12 @@ impl ApiError {
                 tracing::error!(cause = causes(cause), "the database is not available");
             }
             Self::EmailSend(cause) => tracing::warn!(cause = causes(cause), "a mail was not sent"),
+            Self::SendError(cause) => {
+                tracing::warn!(cause = causes(cause), "a message was not sent");
+            }
+            Self::NoSuchAddress(cause) | Self::DestinationRejected(cause) => {
+                tracing::info!(cause = causes(cause), "a message has nowhere to go");
+            }
             Self::HomeserverUnreachable(cause) => {
                 tracing::info!(cause = causes(cause), "a homeserver could not be asked");
             }
@@ -231,6 +252,19 @@ impl From<Exceeded> for ApiError {
     }
 }
 
+impl From<(Medium, DeliveryError)> for ApiError {
+    fn from((medium, error): (Medium, DeliveryError)) -> Self {
+        if medium == Medium::Email {
+            return Self::EmailSend(error);
+        }
+        match error {
+            DeliveryError::InvalidAddress(_) => Self::NoSuchAddress(error),
+            DeliveryError::Refused(_) => Self::DestinationRejected(error),
+            DeliveryError::Unsent(_) | DeliveryError::Setup { .. } => Self::SendError(error),
+        }
+    }
+}
+
 impl From<OpenIdError> for ApiError {
     fn from(error: OpenIdError) -> Self {
         match error {
@@ -259,7 +293,12 @@ impl From<RequestTokenError> for ApiError {
             RequestTokenError::NextLink => {
                 Self::InvalidParam("next_link leads to a host that isn't allowed here".to_owned())
             }
-            RequestTokenError::Delivery(error) => Self::EmailSend(error),
+            RequestTokenError::Sms(SmsRefusal::Destination(why)) => Self::NoTextMessages(why),
+            RequestTokenError::Sms(SmsRefusal::Exceeded { retry_after }) => {
+                Self::LimitExceeded(retry_after)
+            }
+            RequestTokenError::Sms(SmsRefusal::Store(error)) => error.into(),
+            RequestTokenError::Delivery { medium, error } => (medium, error).into(),
             RequestTokenError::Store(error) => error.into(),
         }
     }
@@ -309,7 +348,7 @@ impl From<StoreInviteError> for ApiError {
         match error {
             StoreInviteError::InUse { mxid } => Self::ThreepidInUse(mxid),
             StoreInviteError::Medium => Self::UnknownMedium,
-            StoreInviteError::Delivery(error) => Self::EmailSend(error),
+            StoreInviteError::Delivery { medium, error } => (medium, error).into(),
             StoreInviteError::Store(error) => error.into(),
         }
     }

@@ -5,7 +5,7 @@ use std::{future::Ready, hash::Hash, net::IpAddr, time::Duration};
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
-    http::header::{AUTHORIZATION, CONTENT_TYPE},
+    http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_TYPE},
     web::{Bytes, BytesMut, Data},
 };
 use futures_util::{StreamExt, future::LocalBoxFuture};
@@ -113,6 +113,28 @@ impl FromRequest for Query {
     }
 }
 
+/// What a request says of the words that people want to read.
+pub(super) struct Wishes {
+    /// `brand` of the query.
+    pub(super) brand: Option<String>,
+    /// The `Accept-Language` header.
+    pub(super) accept_language: Option<String>,
+}
+
+impl FromRequest for Wishes {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let query = Fields::from_form(request.query_string().as_bytes());
+        let header = request.headers().get(ACCEPT_LANGUAGE);
+        std::future::ready(Ok(Self {
+            brand: query.brand().map(str::to_owned),
+            accept_language: header.and_then(|value| value.to_str().ok()).map(str::to_owned),
+        }))
+    }
+}
+
 /// A user with a good access token who accepted the current terms.
 pub(super) struct Caller {
     /// Who asks.
@@ -183,6 +205,20 @@ pub(super) fn access_token(request: &HttpRequest) -> Option<String> {
     query.optional_text("access_token").ok().flatten().map(str::to_owned)
 }
 
+/// Counts a request for `amount` against a limit by client address, unless that client is exempt.
+pub(super) fn limit_client(
+    app: &App,
+    limit: Option<&RateLimit>,
+    client: ClientAddress,
+    amount: u32,
+) -> Result<(), ApiError> {
+    let address = client.0.to_canonical();
+    if app.config.limits.exempt_networks.iter().any(|network| network.contains(&address)) {
+        return Ok(());
+    }
+    limit_by(limit, client.source(), amount)
+}
+
 /// Counts a request against a limit that is switched on.
 pub(super) fn limit(limit: Option<&RateLimit>, key: impl Hash) -> Result<(), ApiError> {
     limit_by(limit, key, 1)
@@ -197,6 +233,26 @@ pub(super) fn limit_by(
     limit.map_or(Ok(()), |limit| Ok(limit.take(key, amount)?))
 }
 
+/// Who asks for validations: by API v2 a [`Caller`], by v1, where it is switched on, anybody.
+pub(super) struct Validator(pub(super) Option<UserId>);
+
+impl FromRequest for Validator {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        // The routes of v1 are there only where they are switched on.
+        if request.path().starts_with(V1) {
+            return Box::pin(std::future::ready(Ok(Self(None))));
+        }
+        let caller = Caller::from_request(request, payload);
+        Box::pin(async move { Ok(Self(Some(caller.await?.mxid))) })
+    }
+}
+
+/// Where API v1 lies.
+pub(super) const V1: &str = "/_matrix/identity/api/v1";
+
 /// Where a request comes from, by the connection or by a proxy that is trusted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClientAddress(pub(super) IpAddr);
@@ -204,7 +260,7 @@ pub(super) struct ClientAddress(pub(super) IpAddr);
 impl ClientAddress {
     /// What limits count: an IPv4 address, or an IPv6 network of 64 bits, which is what one
     /// subscriber has.
-    pub(super) fn source(self) -> u128 {
+    fn source(self) -> u128 {
         match self.0.to_canonical() {
             IpAddr::V4(v4) => u128::from(v4.to_bits()),
             IpAddr::V6(v6) => v6.to_bits() >> 64 << 64,

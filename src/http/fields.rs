@@ -131,6 +131,21 @@ impl Fields {
         })
     }
 
+    /// The brand that the message shall have; whatever is there is no error.
+    pub(super) fn brand(&self) -> Option<&str> {
+        self.optional_text("brand").ok().flatten()
+    }
+
+    /// The language that a client asks for: `locale`, or the same under the name of a proposal
+    /// (`org.matrix.msc….locale`). Whatever is there is no error.
+    pub(super) fn locale(&self) -> Option<&str> {
+        let proposed = |name: &str| name.starts_with("org.matrix.msc") && name.ends_with("locale");
+        let hint = self.0.get("locale").and_then(Value::as_str);
+        hint.filter(|hint| !hint.is_empty()).or_else(|| {
+            self.0.iter().find(|(name, _)| proposed(name)).and_then(|(_, value)| value.as_str())
+        })
+    }
+
     /// All fields as they came.
     pub(super) fn into_object(self) -> Object {
         self.0

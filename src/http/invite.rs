@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::ApiError,
-    extract::{Body, Caller, ClientAddress, Query, limit},
+    extract::{Body, Caller, ClientAddress, Query, Wishes, limit, limit_client},
     fields::Fields,
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         json::Object,
         signing::{SigningKey, encode_base64},
     },
+    messages::Wish,
     service::{self, invite::InviteRequest},
 };
 
@@ -44,6 +45,7 @@ pub(super) async fn store_invite(
     app: Data<App>,
     caller: Caller,
     client: ClientAddress,
+    wishes: Wishes,
     body: Body,
 ) -> Result<Json<StoredInvite>, ApiError> {
     let fields = body.fields()?;
@@ -52,9 +54,17 @@ pub(super) async fn store_invite(
     let room_id = room_id(&fields)?;
     caller.must_be(&sender)?;
     limit(app.limits.invite_per_account.as_ref(), &caller.mxid)?;
-    limit(app.limits.invite_per_client.as_ref(), client.source())?;
+    limit_client(&app, app.limits.invite_per_client.as_ref(), client, 1)?;
     limit(app.limits.invite_per_address.as_ref(), &threepid)?;
-    let request = InviteRequest { threepid, room_id, sender, all: fields.into_object() };
+    let style = app.messages.style(&Wish {
+        brand: fields.brand().or(wishes.brand.as_deref()),
+        homeserver: Some(sender.server_name()),
+        // What the homeserver accepts is no language of the person who is invited.
+        locale: fields.locale(),
+        accept_language: None,
+    });
+    let all = fields.into_object();
+    let request = InviteRequest { threepid, room_id, sender, style, all };
     let stored = service::invite::store(&app, request).await?;
     Ok(Json(answer(&app, stored)))
 }
@@ -102,7 +112,7 @@ pub(super) async fn sign(
     let is_empty =
         bytes.as_ref().is_ok_and(|bytes| matches!(bytes.trim_ascii(), b"" | b"null" | b"{}"));
     let fields = if is_empty && query.0.has("token") {
-        limit(app.limits.proof_per_client.as_ref(), client.source())?;
+        limit_client(&app, app.limits.proof_per_client.as_ref(), client, 1)?;
         query.0
     } else {
         Caller::from_request(&request, &mut Payload::None).await?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::ApiError,
-    extract::{Body, Caller, ClientAddress, LOOKUP_BODY_LIMIT, limit_by},
+    extract::{Body, Caller, ClientAddress, LOOKUP_BODY_LIMIT, limit_by, limit_client},
 };
 use crate::{app::App, config::Algorithm, matrix::id::UserId, service};
 
@@ -77,7 +77,7 @@ fn limit_addresses(
 ) -> Result<(), ApiError> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     limit_by(app.limits.lookup_addresses_per_account.as_ref(), mxid, count)?;
-    limit_by(app.limits.lookup_addresses_per_client.as_ref(), client.source(), count)
+    limit_client(app, app.limits.lookup_addresses_per_client.as_ref(), client, count)
 }
 
 fn parse(bytes: &[u8]) -> Result<LookupRequest<'_>, ApiError> {

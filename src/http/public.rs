@@ -6,8 +6,11 @@ use actix_web::{
 };
 use serde_json::{Value, json};
 
-use super::{error::ApiError, extract::Query};
-use crate::{app::App, matrix::signing::encode_base64, service};
+use super::{
+    error::ApiError,
+    extract::{ClientAddress, Query},
+};
+use crate::{app::App, matrix::signing::encode_base64, metrics::CONTENT_TYPE, service};
 
 /// The versions of the specification whose identity service API is served here.
 const VERSIONS: [&str; 20] = [
@@ -52,4 +55,20 @@ pub(super) async fn live() -> Json<Value> {
 pub(super) async fn ready(app: Data<App>) -> Result<HttpResponse, ApiError> {
     service::lookup::current_pepper(&app).await?;
     Ok(HttpResponse::Ok().json(json!({ "status": "ok" })))
+}
+
+/// `GET /metrics`: what monitoring reads, for the networks that the operator names. To others
+/// there is nothing here.
+pub(super) async fn metrics(
+    app: Data<App>,
+    client: ClientAddress,
+) -> Result<HttpResponse, ApiError> {
+    let ClientAddress(address) = client;
+    let is_known =
+        app.config.metrics.networks.iter().any(|net| net.contains(&address.to_canonical()));
+    if !is_known {
+        return Err(ApiError::UnknownEndpoint);
+    }
+    let text = app.metrics.encode().map_err(|error| ApiError::Internal(error.into()))?;
+    Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(text))
 }

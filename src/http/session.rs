@@ -1,56 +1,129 @@
-//! `/validate/email/*` and `/3pid/getValidated3pid`, with the pages that people see after they
-//! opened the mailed link.
+//! `/validate/{medium}/*` and `/3pid/getValidated3pid`, by API v2 and, where that is switched on,
+//! by v1.
 
-use actix_web::ResponseError;
 use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{
-        ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY,
-        X_CONTENT_TYPE_OPTIONS,
-    },
-    web::{Data, Json},
+    guard::GuardContext,
+    web::{Data, Json, Path},
 };
-use serde::Serialize;
 use serde_json::{Value, json};
 use url::Url;
 
 use super::{
     error::ApiError,
-    extract::{Body, Caller, ClientAddress, Query, limit},
+    extract::{Body, ClientAddress, Query, Validator, Wishes, limit, limit_client},
     fields::Fields,
 };
 use crate::{
     app::App,
-    matrix::{id::UserId, threepid::ThreePid},
-    messages::{Failure, Page, Style, Subject, Wish},
-    service::{self, session::TokenRequest},
+    matrix::{
+        medium::{InvalidThreepid, Medium},
+        phone::Phone,
+        threepid::ThreePid,
+    },
+    messages::Style,
+    service::{
+        self,
+        session::{Submitted, TokenRequest},
+    },
 };
 
-/// The id of a session.
-#[derive(Serialize)]
-pub(super) struct Opened {
-    sid: String,
+/// Whether 3PIDs of this medium are validated here.
+fn is_validated(app: &App, medium: &str) -> bool {
+    match app.mediums.get(medium) {
+        None => false,
+        Some(Medium::Msisdn) => app.config.sms.provider.is_some(),
+        Some(Medium::Email | Medium::Other(_)) => true,
+    }
 }
 
-/// `POST /_matrix/identity/v2/validate/email/requestToken` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv2validateemailrequesttoken)
-pub(super) async fn request_email_token(
+/// Whether a path below `/validate/` names a medium that is validated here: the others don't exist.
+pub(super) fn is_served(context: &GuardContext<'_>) -> bool {
+    let path = context.head().uri.path();
+    let medium = path.split_once("/validate/").and_then(|(_, rest)| rest.split('/').next());
+    let app = context.app_data::<Data<App>>();
+    app.zip(medium).is_some_and(|(app, medium)| is_validated(app, medium))
+}
+
+/// Whether API v1 is switched on for validations.
+pub(super) fn is_v1_on(context: &GuardContext<'_>) -> bool {
+    context.app_data::<Data<App>>().is_some_and(|app| app.config.api.v1_validate)
+}
+
+/// `POST /_matrix/identity/v2/validate/{medium}/requestToken` — spec:
+/// [email](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv2validateemailrequesttoken),
+/// [msisdn](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv2validatemsisdnrequesttoken);
+/// and the same of API v1
+pub(super) async fn request_token(
     app: Data<App>,
-    caller: Caller,
+    validator: Validator,
     client: ClientAddress,
+    medium: Path<String>,
+    wishes: Wishes,
     body: Body,
-) -> Result<Json<Opened>, ApiError> {
+) -> Result<Json<Value>, ApiError> {
     let fields = body.fields_or_form()?;
     let client_secret = fields.opaque_id("client_secret")?.to_owned();
-    let threepid = ThreePid::email(fields.text("email")?).map_err(ApiError::InvalidEmail)?;
+    let (threepid, phone) = address(&app, &medium, &fields)?;
     let send_attempt = fields.integer("send_attempt")?;
     let next_link = fields.optional_text("next_link")?.map(parse_next_link).transpose()?;
-    limit_messages(&app, &caller.mxid, client, &threepid)?;
-    let request = TokenRequest { threepid, client_secret, send_attempt, next_link };
-    // A task of its own: a client that hangs up must not leave a mail half sent, and the next try
+    limit_messages(&app, &validator, client, &threepid)?;
+    let style = style(&app, &validator, &wishes, &fields);
+    let Validator(mxid) = validator;
+    let client = client.0;
+    let request =
+        TokenRequest { threepid, client_secret, send_attempt, next_link, mxid, client, style };
+    // A task of its own: a client that hangs up must not leave a message half sent, and the next try
     // unanswered for as long as that one seems to be on its way.
     let task = async move { service::session::request_token(&app, request).await };
     let sid = tokio::spawn(task).await.map_err(|error| ApiError::Internal(error.into()))??;
-    Ok(Json(Opened { sid }))
+    Ok(Json(match phone {
+        Some(phone) => json!({
+            "sid": sid,
+            // What clients read beside it, since Sydent has always sent it.
+            "success": true,
+            "msisdn": phone.msisdn(),
+            "intl_fmt": phone.international(),
+        }),
+        None => json!({ "sid": sid }),
+    }))
+}
+
+/// What is to be validated, in the fields that belong to its medium.
+fn address(
+    app: &App,
+    medium: &str,
+    fields: &Fields,
+) -> Result<(ThreePid, Option<Phone>), ApiError> {
+    match app.mediums.get(medium) {
+        Some(Medium::Email) => {
+            let threepid =
+                ThreePid::email(fields.text("email")?).map_err(ApiError::InvalidEmail)?;
+            Ok((threepid, None))
+        }
+        Some(Medium::Msisdn) => {
+            let phone = Phone::parse(fields.text("country")?, fields.text("phone_number")?)
+                .map_err(ApiError::InvalidAddress)?;
+            let threepid = ThreePid::msisdn(phone.msisdn()).map_err(ApiError::InvalidAddress)?;
+            Ok((threepid, Some(phone)))
+        }
+        _ => match app.mediums.threepid(medium, fields.text("address")?) {
+            Ok(threepid) => Ok((threepid, None)),
+            Err(InvalidThreepid::Medium) => Err(ApiError::UnknownEndpoint),
+            Err(InvalidThreepid::Address(_, fault)) => Err(ApiError::InvalidAddress(fault)),
+        },
+    }
+}
+
+/// In whose words and in which language a person wants to read the message.
+fn style(app: &App, validator: &Validator, wishes: &Wishes, fields: &Fields) -> Style {
+    let brand = fields.brand().or(wishes.brand.as_deref());
+    let homeserver = validator.0.as_ref().map(|mxid| mxid.server_name());
+    app.messages.style(&crate::messages::Wish {
+        brand,
+        homeserver,
+        locale: fields.locale(),
+        accept_language: wishes.accept_language.as_deref(),
+    })
 }
 
 /// Only what a browser opens as a page may be a `next_link`.
@@ -63,37 +136,43 @@ fn parse_next_link(text: &str) -> Result<Url, ApiError> {
 /// who is refused from the one whose address is asked for.
 fn limit_messages(
     app: &App,
-    mxid: &UserId,
+    validator: &Validator,
     client: ClientAddress,
     threepid: &ThreePid,
 ) -> Result<(), ApiError> {
-    limit(app.limits.request_token_per_account.as_ref(), mxid)?;
-    limit(app.limits.request_token_per_client.as_ref(), client.source())?;
+    if let Validator(Some(mxid)) = validator {
+        limit(app.limits.request_token_per_account.as_ref(), mxid)?;
+    }
+    limit_client(app, app.limits.request_token_per_client.as_ref(), client, 1)?;
     limit(app.limits.request_token_per_address.as_ref(), threepid)
 }
 
-/// `POST /_matrix/identity/v2/validate/email/submitToken` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv2validateemailsubmittoken)
+/// `POST /_matrix/identity/v2/validate/{medium}/submitToken` — spec:
+/// [email](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv2validateemailsubmittoken),
+/// [msisdn](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv2validatemsisdnsubmittoken);
+/// and the same of API v1
 pub(super) async fn submit_token(
     app: Data<App>,
-    _caller: Caller,
+    _validator: Validator,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     submit(&app, &body.fields_or_form()?).await?;
     Ok(Json(json!({ "success": true })))
 }
 
-/// Submits the token of a form or query; answers the `next_link`.
-async fn submit(app: &App, fields: &Fields) -> Result<Option<String>, ApiError> {
+/// Submits the token of a form or query.
+pub(super) async fn submit(app: &App, fields: &Fields) -> Result<Submitted, ApiError> {
     let key = fields.session_key()?;
     let token = fields.text("token")?;
     limit(app.limits.submit_token_per_session.as_ref(), &key.sid)?;
     Ok(service::session::submit_token(app, key, token).await?)
 }
 
-/// `GET /_matrix/identity/v2/3pid/getValidated3pid` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#get_matrixidentityv23pidgetvalidated3pid)
+/// `GET /_matrix/identity/v2/3pid/getValidated3pid` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#get_matrixidentityv23pidgetvalidated3pid);
+/// and the same of API v1
 pub(super) async fn get_validated(
     app: Data<App>,
-    _caller: Caller,
+    _validator: Validator,
     query: Query,
 ) -> Result<Json<Value>, ApiError> {
     let session = service::session::get_validated(&app, query.0.session_key()?).await?;
@@ -102,64 +181,4 @@ pub(super) async fn get_validated(
         "address": session.threepid.address(),
         "validated_at": session.validated_at,
     })))
-}
-
-/// `GET /_matrix/identity/v2/validate/email/submitToken` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#get_matrixidentityv2validateemailsubmittoken)
-///
-/// Needs no access token, whatever the specification lists: a person's browser has none.
-pub(super) async fn open_link(app: Data<App>, http: HttpRequest, query: Query) -> HttpResponse {
-    let language = http.headers().get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-    let style = app.messages.style(&Wish { accept_language: language, ..Wish::default() });
-    match submit(&app, &query.0).await {
-        Ok(Some(next_link)) => HttpResponse::SeeOther()
-            .insert_header((LOCATION, next_link))
-            .insert_header((CACHE_CONTROL, "no-store"))
-            .insert_header((REFERRER_POLICY, "no-referrer"))
-            .finish(),
-        Ok(None) => page(&app, &style, HttpResponse::Ok(), &Page::Validated(Subject::Email)),
-        Err(error) => {
-            // The JSON's status and headers, with a page in place of the body.
-            let refusal = error.error_response();
-            let mut response = HttpResponse::build(refusal.status());
-            for (name, value) in refusal.headers() {
-                response.insert_header((name.clone(), value.clone()));
-            }
-            let failed = Page::Failed { subject: Subject::Email, failure: failure(&error) };
-            page(&app, &style, response, &failed)
-        }
-    }
-}
-
-/// What a person reads in place of an error.
-fn failure(error: &ApiError) -> Failure {
-    match error {
-        ApiError::SessionExpired => Failure::Expired,
-        ApiError::SessionDead(_) => Failure::TooManyAttempts,
-        ApiError::LimitExceeded(_) => Failure::Limited,
-        ApiError::Unavailable(_) | ApiError::Internal(_) => Failure::Unavailable,
-        _ => Failure::WrongLink,
-    }
-}
-
-/// A page that nothing else may be loaded into, and that is kept nowhere.
-fn page(
-    app: &App,
-    style: &Style,
-    mut response: actix_web::HttpResponseBuilder,
-    page: &Page<'_>,
-) -> HttpResponse {
-    match app.messages.page(style, page) {
-        Ok(html) => response
-            .content_type("text/html; charset=utf-8")
-            .insert_header((CACHE_CONTROL, "no-store"))
-            .insert_header((REFERRER_POLICY, "no-referrer"))
-            .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-            .insert_header((
-                CONTENT_SECURITY_POLICY,
-                "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
-                 form-action 'none'; frame-ancestors 'none'",
-            ))
-            .body(html),
-        Err(error) => ApiError::Internal(error.into()).error_response(),
-    }
 }

@@ -14,7 +14,7 @@ use crate::{
         signing::{SigningKey, encode_base64},
         threepid::ThreePid,
     },
-    messages::{Invitation, InvitationKind, Wish},
+    messages::{Invitation, InvitationKind, Style},
     secret,
     store::{
         StoreError, associations,
@@ -32,6 +32,8 @@ pub struct InviteRequest {
     pub room_id: String,
     /// By whom.
     pub sender: UserId,
+    /// In whose words and in which language the message is.
+    pub style: Style,
     /// All that was sent, for the mail.
     pub all: Object,
 }
@@ -57,11 +59,17 @@ pub enum StoreInviteError {
         mxid: String,
     },
     /// There is no mail to 3PIDs of that medium.
-    #[error("only e-mail addresses can be invited")]
+    #[error("nobody can be invited by a 3PID of that medium")]
     Medium,
-    /// The mail couldn't be handed over.
-    #[error(transparent)]
-    Delivery(#[from] DeliveryError),
+    /// The message couldn't be handed over.
+    #[error("{error}")]
+    Delivery {
+        /// What kind of address it was for.
+        medium: Medium,
+        /// Why.
+        #[source]
+        error: DeliveryError,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -90,7 +98,8 @@ pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInv
             if let Some(mxid) = associations::hold_mxid_of(tx, &invite.threepid)? {
                 return Err(StoreInviteError::InUse { mxid });
             }
-            if *invite.threepid.medium() != Medium::Email {
+            // Text messages cost money, and the specification knows no such invitations.
+            if *invite.threepid.medium() == Medium::Msisdn {
                 return Err(StoreInviteError::Medium);
             }
             Ok(invites::add(tx, &invite, &ephemeral_key)?)
@@ -98,7 +107,8 @@ pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInv
         .await?;
     if let Err(error) = mail(app, &request, &token, &key).await {
         app.store.write(move |tx| invites::remove(tx, &token)).await?;
-        return Err(error.into());
+        let medium = request.threepid.medium().clone();
+        return Err(StoreInviteError::Delivery { medium, error });
     }
     let display_name = redacted(request.threepid.address());
     Ok(Stored { token, ephemeral_key, display_name })
@@ -126,8 +136,9 @@ async fn mail(
         room_name: name("room_name").or_else(|| name("room_alias")),
         link: &link,
     };
-    let style = app.messages.style(&Wish::default());
-    app.delivery.send_invitation(&request.threepid, &style, &invitation).await
+    let sent = app.delivery.send_invitation(&request.threepid, &request.style, &invitation).await;
+    app.count_message(&request.threepid, &sent);
+    sent
 }
 
 /// A text that the homeserver sent; empty where it sent none.
@@ -172,7 +183,13 @@ fn web_link(app: &App, request: &InviteRequest, token: &str, key: &SigningKey) -
         .finish();
     let sign_url = format!("{base_url}/_matrix/identity/v2/sign-ed25519?{keys}");
     let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("email", request.threepid.address()).append_pair("signurl", &sign_url);
+    match request.threepid.medium() {
+        Medium::Email => query.append_pair("email", request.threepid.address()),
+        medium => query
+            .append_pair("medium", medium.as_str())
+            .append_pair("address", request.threepid.address()),
+    };
+    query.append_pair("signurl", &sign_url);
     for (parameter, field) in [("room_name", "room_name"), ("inviter_name", "sender_display_name")]
     {
         if let Some(name) = text::one_line(part(field), LONGEST_NAME) {
@@ -186,20 +203,21 @@ fn web_link(app: &App, request: &InviteRequest, token: &str, key: &SigningKey) -
         }
     }
     let room: String = form_urlencoded::byte_serialize(request.room_id.as_bytes()).collect();
-    let client = web_client(app, part("org.matrix.web_client_location"));
+    let client = web_client(app, &request.style, part("org.matrix.web_client_location"));
     // In a fragment nobody undoes the form encoding of a space.
     let query = query.finish().replace('+', "%20");
     format!("{client}/#/room/{}?{query}", room.replace('+', "%20"))
 }
 
-/// The web client that the homeserver wishes, if the operator trusts it; else the operator's own.
-fn web_client<'a>(app: &'a App, wished: &'a str) -> &'a str {
+/// The web client that the homeserver wishes, if the operator trusts it; else the brand's or the
+/// operator's own.
+fn web_client<'a>(app: &'a App, style: &Style, wished: &'a str) -> &'a str {
     let wished = wished.trim_end_matches('/');
     let config = &app.config.invites;
     if config.other_web_clients.iter().any(|trusted| trusted == wished) {
         wished
     } else {
-        &config.web_client
+        app.messages.web_client(style).unwrap_or(&config.web_client)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Opening, validating and reading validation sessions.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use url::Url;
 
@@ -8,9 +8,10 @@ use crate::{
     app::App,
     clock::millis,
     delivery::DeliveryError,
-    matrix::threepid::ThreePid,
-    messages::{ValidationMessage, Wish},
+    matrix::{id::UserId, medium::Medium, phone::Phone, threepid::ThreePid},
+    messages::{Style, ValidationMessage},
     secret::{self, SecretHash},
+    service::sms::{self, Admitted, SmsRefusal, Source},
     store::{
         StoreError, Tx,
         sessions::{self, Session, SessionFault, SessionKey},
@@ -38,6 +39,12 @@ pub struct TokenRequest {
     pub send_attempt: i64,
     /// Where to go after the link was opened.
     pub next_link: Option<Url>,
+    /// Whose account asks; a homeserver that asks for one of its users has none.
+    pub mxid: Option<UserId>,
+    /// Where the request comes from.
+    pub client: IpAddr,
+    /// In whose words and in which language the message is.
+    pub style: Style,
 }
 
 /// Why no session was opened.
@@ -46,9 +53,18 @@ pub enum RequestTokenError {
     /// The operator allows no links to that host.
     #[error("next_link leads to a host that is not allowed")]
     NextLink,
-    /// The message couldn't be handed over.
+    /// No text message goes to that number, or not now.
     #[error(transparent)]
-    Delivery(#[from] DeliveryError),
+    Sms(#[from] SmsRefusal),
+    /// The message couldn't be handed over.
+    #[error("{error}")]
+    Delivery {
+        /// What kind of address it was for.
+        medium: Medium,
+        /// Why.
+        #[source]
+        error: DeliveryError,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -58,16 +74,16 @@ pub enum RequestTokenError {
 /// that was done for this `send_attempt`. Answers the session's id.
 ///
 /// # Errors
-/// When `next_link` isn't allowed or the message can't be handed over.
+/// When `next_link` isn't allowed, no message may be sent, or it can't be handed over.
 pub async fn request_token(app: &App, request: TokenRequest) -> Result<String, RequestTokenError> {
     check_next_link(app, request.next_link.as_ref())?;
-    let token = secret::random_token();
+    let token = fresh_token(app, request.threepid.medium());
     let plan = Plan {
         threepid: request.threepid.clone(),
         client_secret_hash: secret::hash(&request.client_secret),
         send_attempt: request.send_attempt,
         next_link: request.next_link.clone().map(String::from),
-        token_hash: secret::hash(&token),
+        token_hash: hash_of(request.threepid.medium(), &token, &request.client_secret),
         max_attempts: max_attempts(app),
         oldest: app.oldest_session(),
         now_ms: app.clock.now_ms(),
@@ -87,10 +103,7 @@ async fn send(
     sid: &str,
     token: &str,
 ) -> Result<(), RequestTokenError> {
-    let link = validation_link(app, sid, &request.client_secret, token);
-    let message = ValidationMessage { link: &link, token, lifetime: app.config.sessions.lifetime };
-    let style = app.messages.style(&Wish::default());
-    let sent = app.delivery.send_validation(&request.threepid, &style, &message).await;
+    let sent = hand_over(app, &request, sid, token).await;
     let (sid, is_sent) = (sid.to_owned(), sent.is_ok());
     let next_link = request.next_link.map(String::from);
     app.store
@@ -101,7 +114,55 @@ async fn send(
             sessions::end_sending(tx, &sid, is_sent.then_some(request.send_attempt))
         })
         .await?;
-    Ok(sent?)
+    sent
+}
+
+async fn hand_over(
+    app: &App,
+    request: &TokenRequest,
+    sid: &str,
+    token: &str,
+) -> Result<(), RequestTokenError> {
+    let admitted = admit(app, request).await?;
+    let link = validation_link(app, request, sid, token);
+    let message = ValidationMessage { link: &link, token, lifetime: app.config.sessions.lifetime };
+    let sent = app.delivery.send_validation(&request.threepid, &request.style, &message).await;
+    app.count_message(&request.threepid, &sent);
+    if let (Some(admitted), Err(error)) = (admitted, &sent)
+        && error.surely_unsent()
+    {
+        sms::give_back(app, admitted).await?;
+    }
+    let medium = request.threepid.medium().clone();
+    sent.map_err(|error| RequestTokenError::Delivery { medium, error })
+}
+
+/// Asks whether a text message may be sent; `None` for what isn't one.
+async fn admit(app: &App, request: &TokenRequest) -> Result<Option<Admitted>, RequestTokenError> {
+    if *request.threepid.medium() != Medium::Msisdn {
+        return Ok(None);
+    }
+    let phone = Phone::of_digits(request.threepid.address())
+        .map_err(|_| SmsRefusal::Destination("That is no phone number"))?;
+    let source = Source { mxid: request.mxid.as_ref(), client: request.client };
+    Ok(Some(sms::admit(app, &phone, &source).await?))
+}
+
+/// What proves that a message has arrived: a code that people can type, but in a mail, whose link
+/// people follow, all that nobody can guess.
+fn fresh_token(app: &App, medium: &Medium) -> String {
+    match medium {
+        Medium::Email => secret::random_token(),
+        Medium::Msisdn | Medium::Other(_) => secret::random_digits(app.config.sessions.code_digits),
+    }
+}
+
+/// What is stored in place of a token.
+fn hash_of(medium: &Medium, token: &str, client_secret: &str) -> SecretHash {
+    match medium {
+        Medium::Email => secret::hash(token),
+        Medium::Msisdn | Medium::Other(_) => secret::hash_code(token, client_secret),
+    }
 }
 
 /// What a request comes to, decided in one transaction.
@@ -176,14 +237,19 @@ fn check_next_link(app: &App, next_link: Option<&Url>) -> Result<(), RequestToke
     }
 }
 
-fn validation_link(app: &App, sid: &str, client_secret: &str, token: &str) -> String {
-    let query = url::form_urlencoded::Serializer::new(String::new())
+fn validation_link(app: &App, request: &TokenRequest, sid: &str, token: &str) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query
         .append_pair("sid", sid)
-        .append_pair("client_secret", client_secret)
-        .append_pair("token", token)
-        .finish();
-    let base_url = &app.config.server.base_url;
-    format!("{base_url}/_matrix/identity/v2/validate/email/submitToken?{query}")
+        .append_pair("client_secret", &request.client_secret)
+        .append_pair("token", token);
+    // The page that the link opens is in the same words.
+    if let Some(brand) = app.messages.brand(&request.style) {
+        query.append_pair("brand", brand);
+    }
+    let (base_url, query) = (&app.config.server.base_url, query.finish());
+    let medium = request.threepid.medium();
+    format!("{base_url}/_matrix/identity/v2/validate/{medium}/submitToken?{query}")
 }
 
 /// Why a token didn't validate a session.
@@ -206,8 +272,26 @@ pub enum SubmitTokenError {
     Store(#[from] StoreError),
 }
 
-/// Validates the session's 3PID by the token that was sent to it; doing it again is no error.
-/// Answers the `next_link`.
+impl SubmitTokenError {
+    /// `session` is dead until it expires; sessions of the age `oldest` just have.
+    fn dead(session: &Session, oldest: i64) -> Self {
+        let left = session.modified_at - oldest;
+        Self::Dead { retry_after: Duration::from_millis(u64::try_from(left).unwrap_or(0)) }
+    }
+}
+
+/// A session whose token was submitted.
+#[derive(Debug)]
+pub struct Submitted {
+    /// Where people go now.
+    pub next_link: Option<String>,
+    /// Whether the 3PID was validated before: somebody else may have opened the link, or a program
+    /// that looks into mails.
+    pub again: bool,
+}
+
+/// Validates the session's 3PID by the token that was sent to it; doing it again is no error. White
+/// space in the token doesn't count: codes are typed in groups.
 ///
 /// # Errors
 /// When the session can't be used or the token is wrong, which counts.
@@ -215,30 +299,42 @@ pub async fn submit_token(
     app: &App,
     key: SessionKey,
     token: &str,
-) -> Result<Option<String>, SubmitTokenError> {
-    let (token, now_ms) = (token.trim().to_owned(), app.clock.now_ms());
+) -> Result<Submitted, SubmitTokenError> {
+    let token: String = token.chars().filter(|c| !c.is_whitespace()).collect();
+    let now_ms = app.clock.now_ms();
     let (oldest, max_attempts) = (app.oldest_session(), max_attempts(app));
-    let lifetime = millis(app.config.sessions.lifetime);
     let submitted = app
         .store
         .write(move |tx| {
             let session = sessions::owned(tx, &key, oldest)?;
             if !sessions::count_attempt(tx, &session.sid, max_attempts)? {
-                let left = session.modified_at + lifetime - now_ms;
-                let retry_after = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-                return Err(SubmitTokenError::Dead { retry_after });
+                return Err(SubmitTokenError::dead(&session, oldest));
             }
             let tokens = sessions::tokens_of(tx, &session.sid)?;
-            let right =
-                tokens.iter().fold(false, |right, hash| secret::matches(&token, hash) | right);
+            let given = hash_of(session.threepid.medium(), &token, &key.client_secret);
+            let right = tokens.iter().fold(false, |right, sent| secret::same(&given, sent) | right);
             if right {
                 sessions::validate(tx, &session.sid, now_ms)?;
             }
+            let again = session.validated_at.is_some();
             // A wrong token is no error here: what it counted must be committed.
-            Ok(right.then_some(session.next_link))
+            Ok(right.then_some(Submitted { next_link: session.next_link, again }))
         })
         .await?;
     submitted.ok_or(SubmitTokenError::WrongToken)
+}
+
+/// Reads a session whose token has not been submitted, for a page that asks whether it shall be.
+///
+/// # Errors
+/// When the session can't be used.
+pub async fn peek(app: &App, key: SessionKey) -> Result<Session, SubmitTokenError> {
+    let (oldest, max_attempts) = (app.oldest_session(), max_attempts(app));
+    let session = app.store.read(move |tx| sessions::owned(tx, &key, oldest)).await?;
+    if session.wrong_attempts >= max_attempts {
+        return Err(SubmitTokenError::dead(&session, oldest));
+    }
+    Ok(session)
 }
 
 /// Reads a validated session.

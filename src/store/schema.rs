@@ -84,5 +84,12 @@ diesel::table! {
         created_at -> BigInt,
     }
 }
+diesel::table! {
+    sms_counts (day, country) {
+        day -> BigInt,
+        country -> Text,
+        count -> BigInt,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(associations, lookup_hashes);
 diesel::allow_tables_to_appear_in_same_query!(sessions, session_tokens);

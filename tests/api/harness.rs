@@ -272,10 +272,11 @@ impl Session {
 }
 
 impl Caller<'_> {
-    /// A request to a path of the v2 API, or to any when `path` begins with `/_matrix` or
-    /// `/health`.
+    /// A request to a path of the v2 API, or to any when `path` is the root or begins with
+    /// `/_matrix`, `/health` or `/metrics`.
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        let path = if path.starts_with("/_matrix") || path.starts_with("/health") {
+        let others = ["/_matrix", "/health", "/metrics"];
+        let path = if path == "/" || others.iter().any(|other| path.starts_with(other)) {
             path.to_owned()
         } else {
             format!("{V2}{path}")

@@ -15,13 +15,20 @@ mod harness;
 mod invite;
 mod limit;
 mod lookup;
+mod medium;
+mod metrics;
 mod onbind;
 mod outbox;
+mod page;
 mod pepper;
+mod phone;
 mod public;
 mod session;
+mod sms_abuse;
 mod terms;
 mod unbind;
+mod v1;
+mod words;
 
 #[path = "../support/authority.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
@@ -32,6 +39,9 @@ mod database;
 #[path = "../support/dns.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod dns;
+#[path = "../support/gateway.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod gateway;
 #[path = "../support/homeserver.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod homeserver;

@@ -77,6 +77,30 @@ fn the_example_with_all_its_keys_is_a_configuration() {
 }
 
 #[test]
+fn the_configurations_in_the_docs_are_right() {
+    let directory = TempDir::new().unwrap();
+    let folder = directory.path().to_str().unwrap();
+    for file in ["twilio-auth-token", "gateway-secret"] {
+        fs::write(directory.path().join(file), "secret").unwrap();
+    }
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/docs");
+    let mut checked = 0;
+    for page in fs::read_dir(docs).unwrap().map(|entry| entry.unwrap().path()) {
+        if page.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&page).unwrap();
+        for block in text.split("```toml\n").skip(1) {
+            let block = block.split("```").next().unwrap().replace("/etc/bindery", folder);
+            let config = Config::from_toml(&block);
+            assert!(config.is_ok(), "{}: {block}\n{}", page.display(), config.unwrap_err());
+            checked += 1;
+        }
+    }
+    assert!(checked >= 6, "only {checked} were found");
+}
+
+#[test]
 fn the_values_that_the_example_shows_as_defaults_are_the_defaults() {
     let example = example();
     let (mut section, mut comment, mut checked) = ("", String::new(), 0);

@@ -16,9 +16,12 @@ def before_load_schema(context, raw_schema):
     paths, schemas = raw_schema["paths"], raw_schema["components"]["schemas"]
     # A homeserver unbinds without a token: it signs the request instead (MSC2140).
     del paths["/v2/3pid/unbind"]["post"]["security"]
-    # Homeservers send "" and null for what they do not have.
-    properties = schemas["RequestEmailValidation"]["properties"]
-    properties["next_link"] = {"anyOf": [properties["next_link"], {"enum": ["", None]}]}
+    # Homeservers send "" and null for what they do not have; the JavaScript client counts in strings.
+    attempt = {"type": "string", "pattern": "^[0-9]{1,9}$"}
+    for name in ["RequestEmailValidation", "RequestMsisdnValidation"]:
+        properties = schemas[name]["properties"]
+        properties["next_link"] = {"anyOf": [properties["next_link"], {"enum": ["", None]}]}
+        properties["send_attempt"] = {"anyOf": [properties["send_attempt"], attempt]}
     # Nobody invites in another's name: with a random sender all else would stay untried.
     body = paths["/v2/store-invite"]["post"]["requestBody"]["content"]["application/json"]
     invitation = body["schema"]
@@ -26,9 +29,6 @@ def before_load_schema(context, raw_schema):
     # What is not required is a hint for the mail; one of the wrong kind is passed over.
     for name in invitation["properties"].keys() - invitation["required"]:
         invitation["properties"][name] = {}
-    # The JavaScript client counts in strings.
-    attempt = {"type": "string", "pattern": "^[0-9]{1,9}$"}
-    properties["send_attempt"] = {"anyOf": [properties["send_attempt"], attempt]}
 
 
 def fresh_token() -> str:

@@ -55,13 +55,12 @@ impl Door {
     }
 
     fn try_to(transport: EmailTransport, from: &str) -> Result<Self, DeliveryError> {
-        let email = config::Email { from: from.parse().unwrap(), transport };
-        let config = Config::from_toml("server.name = 'id.example.org'").unwrap();
+        let mut config = Config::from_toml("server.name = 'id.example.org'").unwrap();
+        config.email = config::Email { from: from.parse().unwrap(), transport };
         let messages = Arc::new(Messages::new(&config).unwrap());
         let style = messages.style(&Wish::default());
         let clock = Arc::new(ManualClock::at(NOW_MS));
-        let delivery = Delivery::new(&email, &config.server, messages, clock.clone())?;
-        Ok(Self { delivery, style, clock })
+        Ok(Self { delivery: Delivery::new(&config, messages, clock.clone())?, style, clock })
     }
 
     async fn mail(&self, address: &str) -> Result<(), DeliveryError> {
@@ -74,13 +73,4 @@ impl Door {
         let message = ValidationMessage { link, token: TOKEN, lifetime };
         self.delivery.send_validation(&to, &self.style, &message).await
     }
-}
-
-#[tokio::test]
-async fn nothing_is_mailed_to_a_phone_number() {
-    let door = Door::to(EmailTransport::Log);
-    let to = ThreePid::msisdn("447700900001").unwrap();
-    let message = ValidationMessage { link: LINK, token: TOKEN, lifetime: Duration::ZERO };
-    let outcome = door.delivery.send_validation(&to, &door.style, &message).await;
-    assert!(matches!(outcome, Err(DeliveryError::Refused(_))));
 }

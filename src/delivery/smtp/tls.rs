@@ -14,10 +14,7 @@ use lettre::transport::smtp::{
     commands::{Ehlo, Starttls},
     extension::ClientId,
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf},
     net::TcpStream,
@@ -25,6 +22,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::super::{DeliveryError, Fault, Reply, Step};
+use crate::roots;
 
 /// In bytes; servers answer in a few hundred.
 const LONGEST_REPLY: u64 = 64 * 1024;
@@ -38,17 +36,14 @@ pub(super) struct Client {
 impl Client {
     /// A client for the mail server at `host`.
     pub(super) fn new(host: &str, ca_file: Option<&Path>) -> Result<Self, DeliveryError> {
-        let at = |path: &Path, error| DeliveryError::Setup { path: path.to_owned(), error };
+        let at = |path: &Path, error| DeliveryError::setup(path.display().to_string(), error);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let server = ServerName::try_from(host.clone())
             .map_err(|error| at(Path::new(&host), io::Error::other(error)))?;
-        let roots = roots(ca_file).map_err(|error| at(ca_file.unwrap_or(Path::new("")), error))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| at(Path::new("TLS"), io::Error::other(error)))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let roots =
+            roots::read(ca_file).map_err(|error| at(ca_file.unwrap_or(Path::new("")), error))?;
+        let config =
+            roots::tls(roots).map_err(|error| at(Path::new("TLS"), io::Error::other(error)))?;
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), server })
     }
 
@@ -86,25 +81,6 @@ impl Client {
     async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fault> {
         self.connector.connect(self.server.clone(), stream).await.map_err(Fault::Tls)
     }
-}
-
-fn roots(ca_file: Option<&Path>) -> io::Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let Some(path) = ca_file else { return Ok(roots) };
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| match error {
-            rustls::pki_types::pem::Error::Io(error) => error,
-            error => io::Error::other(error),
-        })?;
-    if certificates.is_empty() {
-        return Err(io::Error::other("it holds no PEM certificate"));
-    }
-    for certificate in certificates {
-        roots.add(certificate).map_err(io::Error::other)?;
-    }
-    Ok(roots)
 }
 
 async fn write(stream: &mut BufReader<TcpStream>, command: &str) -> Result<(), Fault> {

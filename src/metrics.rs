@@ -1,0 +1,239 @@
+//! What monitoring reads: counts of messages, and how far the day's budget of text messages is
+//! spent, in the text format of Prometheus and `OpenMetrics`.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// The `Content-Type` of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The transport took it.
+    Sent,
+    /// It was not let out, or the transport refuses its address.
+    Refused,
+    /// The transport failed.
+    Failed,
+}
+
+/// Why a text message was not let out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SmsReason {
+    /// The operator allows none to that country.
+    Country,
+    /// No person has a number of that kind.
+    Kind,
+    /// The number belongs to no country.
+    Satellite,
+    /// The number had too many.
+    AddressLimit,
+    /// The client's network asked for too many.
+    NetworkLimit,
+    /// The account asked for too many.
+    AccountLimit,
+    /// The numbers beside it had too many.
+    PrefixLimit,
+    /// The country had too many that day.
+    CountryDay,
+    /// All countries together had too many that day.
+    Budget,
+}
+
+impl Outcome {
+    const ALL: [Self; 3] = [Self::Sent, Self::Refused, Self::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl SmsReason {
+    const ALL: [Self; 9] = [
+        Self::Country,
+        Self::Kind,
+        Self::Satellite,
+        Self::AddressLimit,
+        Self::NetworkLimit,
+        Self::AccountLimit,
+        Self::PrefixLimit,
+        Self::CountryDay,
+        Self::Budget,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Country => "country",
+            Self::Kind => "kind",
+            Self::Satellite => "satellite",
+            Self::AddressLimit => "address_limit",
+            Self::NetworkLimit => "network_limit",
+            Self::AccountLimit => "account_limit",
+            Self::PrefixLimit => "prefix_limit",
+            Self::CountryDay => "country_day",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MessageLabels {
+    medium: String,
+    outcome: Label,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    reason: Label,
+}
+
+/// One of few values that the program itself knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Label(&'static str);
+
+impl EncodeLabelValue for Label {
+    fn encode(
+        &self,
+        encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
+    ) -> Result<(), std::fmt::Error> {
+        self.0.encode(encoder)
+    }
+}
+
+/// All counts and gauges.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    messages: Family<MessageLabels, Counter>,
+    sms_refused: Family<RefusalLabels, Counter>,
+    sms_today: Gauge,
+    sms_budget_exhausted: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let (messages, sms_refused) = (Family::default(), Family::default());
+        let (sms_today, sms_budget_exhausted) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "bindery_messages",
+            "Messages to people, by medium and by what became of them",
+            Family::clone(&messages),
+        );
+        registry.register(
+            "bindery_sms_refused",
+            "Text messages that were not let out, by reason",
+            Family::clone(&sms_refused),
+        );
+        registry.register(
+            "bindery_sms_today",
+            "Text messages counted against the budget of this UTC day, on all nodes",
+            Gauge::clone(&sms_today),
+        );
+        registry.register(
+            "bindery_sms_budget_exhausted",
+            "Whether the budget of this UTC day is spent (1) or not (0)",
+            Gauge::clone(&sms_budget_exhausted),
+        );
+        let metrics = Self { registry, messages, sms_refused, sms_today, sms_budget_exhausted };
+        // A rate can't be told of a series that begins with its first event.
+        for reason in SmsReason::ALL {
+            metrics.sms_refusals(reason).inc_by(0);
+        }
+        metrics.know_medium("email");
+        metrics.know_medium("msisdn");
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Shows the counts of a medium before its first message.
+    pub fn know_medium(&self, medium: &str) {
+        for outcome in Outcome::ALL {
+            self.messages_of(medium, outcome).inc_by(0);
+        }
+    }
+
+    /// Counts a message.
+    pub fn message(&self, medium: &str, outcome: Outcome) {
+        self.messages_of(medium, outcome).inc();
+    }
+
+    /// Counts a text message that was not let out.
+    pub fn sms_refusal(&self, reason: SmsReason) {
+        self.sms_refusals(reason).inc();
+    }
+
+    /// Says how many text messages the day had, and whether that is all of its budget.
+    pub fn set_sms_today(&self, count: i64, is_exhausted: bool) {
+        self.sms_today.set(count);
+        self.sms_budget_exhausted.set(i64::from(is_exhausted));
+    }
+
+    /// All of it as text.
+    ///
+    /// # Errors
+    /// Never, as far as the text format goes.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    fn messages_of(&self, medium: &str, outcome: Outcome) -> Counter {
+        let labels = MessageLabels { medium: medium.to_owned(), outcome: Label(outcome.as_str()) };
+        self.messages.get_or_create_owned(&labels)
+    }
+
+    fn sms_refusals(&self, reason: SmsReason) -> Counter {
+        self.sms_refused.get_or_create_owned(&RefusalLabels { reason: Label(reason.as_str()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_gauges_are_told_as_text() {
+        let metrics = Metrics::default();
+        metrics.message("msisdn", Outcome::Sent);
+        metrics.message("msisdn", Outcome::Sent);
+        metrics.sms_refusal(SmsReason::PrefixLimit);
+        metrics.set_sms_today(7, true);
+        let text = metrics.encode().unwrap();
+        for line in [
+            "# TYPE bindery_messages counter",
+            "bindery_messages_total{medium=\"msisdn\",outcome=\"sent\"} 2",
+            "bindery_sms_refused_total{reason=\"prefix_limit\"} 1",
+            "bindery_sms_today 7",
+            "bindery_sms_budget_exhausted 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn every_count_is_there_from_the_start() {
+        let text = Metrics::default().encode().unwrap();
+        for outcome in Outcome::ALL {
+            for medium in ["email", "msisdn"] {
+                let labels = format!("medium=\"{medium}\",outcome=\"{}\"", outcome.as_str());
+                assert!(text.contains(&format!("bindery_messages_total{{{labels}}} 0\n")));
+            }
+        }
+        for reason in SmsReason::ALL {
+            let line = format!("bindery_sms_refused_total{{reason=\"{}\"}} 0\n", reason.as_str());
+            assert!(text.contains(&line), "{text}");
+        }
+    }
+}
