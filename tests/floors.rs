@@ -54,6 +54,7 @@ const SHARED: &[(&str, &[&str])] = &[
         ],
     ),
     ("delivery", &["provider", "gateway"]),
+    ("service", &["sms"]),
     ("http", &["error", "fields", "extract"]),
     ("cli", &["keys"]),
 ];
