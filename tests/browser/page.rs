@@ -136,9 +136,11 @@ const INTRUDE: &str = r"
 #[tokio::test]
 async fn nothing_can_be_made_to_run_in_a_page_or_to_be_loaded_into_it() {
     let app = TestApp::start().await;
+    let asking = app.beside("sessions.confirm_page = true\nlimits.enabled = false").await;
     let link = Links::of(&app).await.next().await;
+    let question = link.replace(&app.base, &asking.base);
     let chromium = Chromium::start(PHONE, Scheme::Light).await;
-    for url in [format!("{}/", app.base), link] {
+    for url in [format!("{}/", app.base), question, link] {
         chromium.client.goto(&url).await.unwrap();
         let refused = chromium.client.execute_async(INTRUDE, Vec::new()).await.unwrap();
         let all = [
