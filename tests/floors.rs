@@ -55,7 +55,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ),
     ("delivery", &["provider", "gateway"]),
     ("service", &["sms"]),
-    ("http", &["error", "fields", "extract"]),
+    ("http", &["error", "fields", "extract", "session"]),
     ("cli", &["keys"]),
 ];
 

@@ -145,6 +145,10 @@ fn limit_messages(
         limit(app.limits.request_token_per_account.as_ref(), mxid)?;
     }
     limit_client(app, app.limits.request_token_per_client.as_ref(), client, 1)?;
+    if *threepid.medium() == Medium::Msisdn {
+        // What a text message counts for is counted when one is about to be sent.
+        return Ok(());
+    }
     limit(app.limits.request_token_per_address.as_ref(), threepid)
 }
 

@@ -88,9 +88,8 @@ impl Chromium {
     /// Waits for a page with this title.
     pub(crate) async fn until_titled(&self, title: &str) {
         let wanted = format!("/html/head/title[. = \"{title}\"]");
-        if self.client.wait().for_element(Locator::XPath(&wanted)).await.is_err() {
-            panic!("{title} has not come, but {}", self.client.title().await.unwrap());
-        }
+        let has_come = self.client.wait().for_element(Locator::XPath(&wanted)).await.is_ok();
+        assert!(has_come, "{title} has not come, but {}", self.client.title().await.unwrap());
     }
 
     /// Runs JavaScript in the page.
