@@ -110,6 +110,11 @@ impl Phrase {
         Ok(Self(pieces))
     }
 
+    /// Whether it has this place.
+    pub(super) fn has(&self, place: &str) -> bool {
+        self.0.iter().any(|piece| matches!(piece, Piece::Place(name) if name == place))
+    }
+
     /// The phrase without anything filled in, for a template to escape.
     pub(super) fn plain(&self) -> String {
         self.fill(Form::Text, &[]).0

@@ -44,6 +44,11 @@ fn each_fault_names_its_file_and_line() {
             ":2: time.hours: lots is no category",
         ),
         ("locales/de.toml", "[validation]\nheading = ", ":2: "),
+        (
+            "locales/de.toml",
+            "[text]\nvalidation = 'Ihr Code'",
+            ":2: text.validation: {token} is missing",
+        ),
         ("locales/German.toml", "", ": German is no locale"),
         ("locales/de-at.toml", "", ": the locale de-at has to be written de-AT"),
         ("locales/de.json", "{}", ": a catalogue is called <locale>.toml"),
