@@ -88,9 +88,9 @@ impl Chromium {
     /// Waits for a page with this title.
     pub(crate) async fn until_titled(&self, title: &str) {
         let wanted = format!("/html/head/title[. = \"{title}\"]");
-        if self.client.wait().for_element(Locator::XPath(&wanted)).await.is_err() {
-            panic!("{title} has not come, but {}", self.client.title().await.unwrap());
-        }
+        let found = self.client.wait().for_element(Locator::XPath(&wanted)).await;
+        let shown = self.client.title().await.unwrap();
+        assert!(found.is_ok(), "{title} has not come, but {shown}");
     }
 
     /// Runs JavaScript in the page.
