@@ -137,9 +137,10 @@ fn known<'a>(name: &'a str, places: &[&str]) -> Result<&'a str, String> {
         return Ok(name);
     }
     let places: Vec<_> = places.iter().map(|place| format!("{{{place}}}")).collect();
-    Err(match places.is_empty() {
-        true => format!("{{{name}}} is not known; nothing can be filled in here"),
-        false => format!("{{{name}}} is not known; here can stand: {}", places.join(", ")),
+    Err(if places.is_empty() {
+        format!("{{{name}}} is not known; nothing can be filled in here")
+    } else {
+        format!("{{{name}}} is not known; here can stand: {}", places.join(", "))
     })
 }
 

@@ -53,6 +53,18 @@ fn the_host_does_not_depend_on_who_is_written_to() {
 }
 
 #[test]
+fn the_gateways_of_the_papers_are_sound() {
+    let paper = include_str!("../../docs/phone-numbers.md");
+    let blocks = paper.split("```toml").skip(1).filter_map(|block| block.split("```").next());
+    let gateways: Vec<_> = blocks.filter(|block| block.contains("[sms.http]")).collect();
+    assert!(gateways.len() > 1, "too few were found: {gateways:?}");
+    for gateway in gateways {
+        let toml = gateway.replace("secret_file = \"/etc/bindery/", "secret = \"");
+        Door::with(&toml);
+    }
+}
+
+#[test]
 fn a_ca_file_without_a_certificate_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let ca_file = directory.path().join("empty.pem");
