@@ -88,8 +88,9 @@ impl Chromium {
     /// Waits for a page with this title.
     pub(crate) async fn until_titled(&self, title: &str) {
         let wanted = format!("/html/head/title[. = \"{title}\"]");
-        let has_come = self.client.wait().for_element(Locator::XPath(&wanted)).await.is_ok();
-        assert!(has_come, "{title} has not come, but {}", self.client.title().await.unwrap());
+        let found = self.client.wait().for_element(Locator::XPath(&wanted)).await;
+        let shown = self.client.title().await.unwrap();
+        assert!(found.is_ok(), "{title} has not come, but {shown}");
     }
 
     /// Runs JavaScript in the page.

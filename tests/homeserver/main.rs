@@ -29,7 +29,7 @@ mod authority;
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod dns;
 #[path = "../support/gateway.rs"]
-#[expect(dead_code, unused_imports, reason = "this binary needs only a part")]
+#[expect(dead_code, reason = "this binary needs only a part")]
 mod gateway;
 #[path = "../support/smtp.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
