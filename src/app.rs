@@ -79,11 +79,11 @@ impl App {
             federation: Federation::new(&config.federation, &config.dns, clock.clone())?,
             mediums: Arc::new(mediums(&config)),
             limits: Limits::new(&config.limits, &clock),
+            metrics: metrics(&config),
             config,
             store,
             keys,
             clock,
-            metrics: Metrics::default(),
             sms_shut_off_day: AtomicI64::new(i64::MIN),
             onbind_is_due: Notify::new(),
         })
@@ -105,6 +105,13 @@ impl App {
     pub fn oldest_session(&self) -> i64 {
         self.clock.now_ms() - millis(self.config.sessions.lifetime)
     }
+}
+
+/// All counts, at zero.
+fn metrics(config: &Config) -> Metrics {
+    let metrics = Metrics::default();
+    config.mediums.keys().for_each(|medium| metrics.know_medium(medium));
+    metrics
 }
 
 /// E-mail, phone, and what the configuration adds to them.

@@ -297,9 +297,10 @@ impl From<RequestTokenError> for ApiError {
             RequestTokenError::Sms(SmsRefusal::Exceeded { retry_after }) => {
                 Self::LimitExceeded(retry_after)
             }
-            RequestTokenError::Sms(SmsRefusal::Store(error)) => error.into(),
             RequestTokenError::Delivery { medium, error } => (medium, error).into(),
-            RequestTokenError::Store(error) => error.into(),
+            RequestTokenError::Sms(SmsRefusal::Store(error)) | RequestTokenError::Store(error) => {
+                error.into()
+            }
         }
     }
 }

@@ -27,6 +27,8 @@ fn each_command_explains_itself_to_a_stranger() {
         (vec!["account", "logout"], vec!["Forget all access tokens"]),
         (vec!["invites"], vec!["list", "show", "retry", "revoke"]),
         (vec!["invites", "retry"], vec!["Deliver now", "token"]),
+        (vec!["templates"], vec!["list", "show", "preview", "no database", "docs/messages.md"]),
+        (vec!["templates", "preview"], vec!["sample data", "--locale", "--brand", ".eml"]),
         (vec!["completions"], vec!["bash", "zsh", "fish"]),
     ] {
         let help = run(&[command.as_slice(), &["--help"]].concat()).ok();
