@@ -18,6 +18,7 @@ mod lookup;
 mod medium;
 mod metrics;
 mod onbind;
+mod openid;
 mod outbox;
 mod page;
 mod pepper;
