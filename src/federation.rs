@@ -6,6 +6,7 @@ mod discovery;
 mod dns;
 mod guard;
 mod keys;
+mod push;
 
 use std::{
     error::Error,
@@ -26,6 +27,7 @@ use self::{
     keys::Keys,
 };
 pub use guard::AddressGuard;
+pub use push::{Neighbours, NeighboursError, PushError};
 
 use crate::{
     clock::SharedClock,

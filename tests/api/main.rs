@@ -22,6 +22,7 @@ mod page;
 mod pepper;
 mod phone;
 mod public;
+mod replication;
 mod session;
 mod terms;
 mod unbind;
