@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     clock::{SharedClock, millis},
-    config::{self, Config, Rate},
+    config::{self, Config, Neighbour, Rate},
     delivery::{Delivery, DeliveryError},
-    federation::{Federation, SetupError},
+    federation::{Federation, Neighbours, NeighboursError, SetupError},
     matrix::{medium::Mediums, signing::KeyRing, threepid::ThreePid},
     messages::{Messages, MessagesError},
     metrics::{Metrics, Outcome},
@@ -30,6 +30,8 @@ pub struct App {
     pub delivery: Delivery,
     /// The door to other servers.
     pub federation: Federation,
+    /// The door to neighbours.
+    pub neighbours: Neighbours,
     /// The long-term signing keys.
     pub keys: KeyRing,
     /// The kinds of 3PIDs.
@@ -45,6 +47,10 @@ pub struct App {
     pub sms_shut_off_day: AtomicI64,
     /// Wakes who tells homeservers of binds.
     pub onbind_is_due: Notify,
+    /// Wakes who tells neighbours of binds and unbinds.
+    pub push_is_due: watch::Sender<()>,
+    /// Whether the log for neighbours holds what was bound before there were some.
+    pub log_is_complete: AtomicBool,
 }
 
 /// Why a door can't be opened.
@@ -59,6 +65,9 @@ pub enum OpenError {
     /// The door to other servers.
     #[error("requests to other servers (`[federation]`, `[dns]`)")]
     Federation(#[from] SetupError),
+    /// The door to neighbours.
+    #[error("neighbours (`[replication]`)")]
+    Neighbours(#[from] NeighboursError),
 }
 
 impl App {
@@ -73,10 +82,15 @@ impl App {
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
         let messages = Arc::new(Messages::new(&config)?);
+        let metrics = Metrics::default();
+        for neighbour in &config.peers.replicate {
+            metrics.know_neighbour(neighbour.name.as_str());
+        }
         Ok(Self {
             delivery: Delivery::new(&config, messages.clone(), clock.clone())?,
             messages,
             federation: Federation::new(&config, clock.clone())?,
+            neighbours: Neighbours::new(&config)?,
             mediums: Arc::new(mediums(&config)),
             limits: Limits::new(&config.limits, &clock),
             metrics: metrics(&config),
@@ -86,6 +100,8 @@ impl App {
             clock,
             sms_shut_off_day: AtomicI64::new(i64::MIN),
             onbind_is_due: Notify::new(),
+            push_is_due: watch::Sender::new(()),
+            log_is_complete: AtomicBool::new(false),
         })
     }
 
@@ -97,6 +113,23 @@ impl App {
             Err(DeliveryError::Unsent(_) | DeliveryError::Setup { .. }) => Outcome::Failed,
         };
         self.metrics.message(to.medium().as_str(), outcome);
+    }
+
+    /// The neighbours that are told of binds and unbinds.
+    pub fn told_neighbours(&self) -> impl Iterator<Item = &Neighbour> {
+        self.config.peers.replicate.iter().filter(|neighbour| neighbour.url.is_some())
+    }
+
+    /// Whether there is anybody to tell of binds and unbinds.
+    #[must_use]
+    pub fn has_told_neighbours(&self) -> bool {
+        self.told_neighbours().next().is_some()
+    }
+
+    /// The names of all neighbours: what others said before isn't believed any more.
+    #[must_use]
+    pub fn believed_origins(&self) -> Vec<String> {
+        self.config.peers.replicate.iter().map(|neighbour| neighbour.name.to_string()).collect()
     }
 
     /// Sessions that were last changed then or earlier are expired; in milliseconds since the

@@ -3,6 +3,7 @@
 mod account;
 mod invites;
 mod keys;
+mod quarantine;
 mod serve;
 mod templates;
 
@@ -10,7 +11,7 @@ use std::{
     io::{self, ErrorKind, Write},
     path::PathBuf,
     process::ExitCode,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -81,6 +82,9 @@ enum Command {
                       templates and words are overridden."
     )]
     Templates(templates::Command),
+    /// See what neighbours sent
+    #[command(subcommand)]
+    Peers(PeersCommand),
     /// Print a completion script for a shell
     #[command(after_help = "For bash: bindery completions bash > \
                             ~/.local/share/bash-completion/completions/bindery")]
@@ -88,6 +92,13 @@ enum Command {
         /// The shell it is for
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Subcommand)]
+enum PeersCommand {
+    /// See what neighbours replicated that can't be believed
+    #[command(subcommand)]
+    Quarantine(quarantine::Command),
 }
 
 #[derive(Subcommand)]
@@ -165,6 +176,9 @@ fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Account(command) => in_runtime(account::run(command, config)),
         Command::Templates(command) => templates::run(command, &config),
         Command::Invites(command) => in_runtime(invites::run(command, config)),
+        Command::Peers(PeersCommand::Quarantine(command)) => {
+            in_runtime(quarantine::run(command, config))
+        }
         Command::Completions { .. } => Ok(()),
     }
 }
@@ -202,4 +216,14 @@ fn say(line: &str) -> anyhow::Result<()> {
 /// Prints what went wrong. Where that can't be printed there is nobody to read it.
 fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
+}
+
+/// The last second of the year 9999, the last that the format of [`date`] can hold; in milliseconds
+/// since the Unix epoch.
+const LAST_DATE: i64 = 253_402_300_799_000;
+
+/// A time, in milliseconds since the Unix epoch, as people read it.
+fn date(ms: i64) -> String {
+    let since_epoch = Duration::from_millis(ms.clamp(0, LAST_DATE).unsigned_abs());
+    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since_epoch)
 }

@@ -11,7 +11,7 @@ use crate::{
         threepid::{LookupHash, decode_hash},
     },
     secret,
-    store::{Store, StoreError, associations, peppers},
+    store::{Store, StoreError, Tx, associations, peer_associations, peppers},
 };
 
 /// The length of a pepper in characters: more than a table made beforehand could cover.
@@ -52,6 +52,7 @@ pub async fn lookup(
     addresses: Vec<String>,
 ) -> Result<HashMap<String, String>, LookupError> {
     let (now_ms, mediums) = (app.clock.now_ms(), app.mediums.clone());
+    let origins = app.believed_origins();
     app.store
         .read(move |tx| {
             let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
@@ -64,16 +65,30 @@ pub async fn lookup(
                 .filter_map(|text| Some((hash_of(&mediums, algorithm, &text, &pepper)?, text)))
                 .collect();
             let hashes: Vec<LookupHash> = asked.iter().map(|(hash, _)| *hash).collect();
-            let found: HashMap<LookupHash, String> =
-                associations::mxids_of_hashes(tx, current.id, &hashes, now_ms)?
-                    .into_iter()
-                    .collect();
+            let found = find(tx, (&origins, current.id), &hashes, now_ms)?;
             Ok(asked
                 .into_iter()
                 .filter_map(|(hash, text)| Some((text, found.get(&hash)?.clone())))
                 .collect())
         })
         .await
+}
+
+/// Who is behind `hashes`, made with the pepper `pepper_id`: by what was bound here, and else by
+/// what the neighbours `origins` say.
+fn find(
+    tx: &mut Tx<'_>,
+    (origins, pepper_id): (&[String], i64),
+    hashes: &[LookupHash],
+    now_ms: i64,
+) -> Result<HashMap<LookupHash, String>, StoreError> {
+    let mut found: HashMap<LookupHash, String> = HashMap::new();
+    if !origins.is_empty() {
+        let by = (origins, pepper_id);
+        found.extend(peer_associations::mxids_of_hashes(tx, by, hashes, now_ms)?);
+    }
+    found.extend(associations::mxids_of_hashes(tx, pepper_id, hashes, now_ms)?);
+    Ok(found)
 }
 
 /// The hash that a queried text stands for.

@@ -24,6 +24,7 @@ mod page;
 mod pepper;
 mod phone;
 mod public;
+mod replication;
 mod session;
 mod sms_abuse;
 mod terms;
