@@ -76,7 +76,7 @@ impl App {
         Ok(Self {
             delivery: Delivery::new(&config, messages.clone(), clock.clone())?,
             messages,
-            federation: Federation::new(&config.federation, &config.dns, clock.clone())?,
+            federation: Federation::new(&config, clock.clone())?,
             mediums: Arc::new(mediums(&config)),
             limits: Limits::new(&config.limits, &clock),
             config,

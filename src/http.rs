@@ -8,6 +8,7 @@ mod extract;
 mod fields;
 mod invite;
 mod lookup;
+mod openid;
 mod page;
 mod public;
 mod session;
@@ -35,6 +36,12 @@ pub fn routes(config: &mut ServiceConfig) {
             .service(at("/health/live", "GET", [get().to(public::live)]))
             .service(at("/health/ready", "GET", [get().to(public::ready)]))
             .service(at("/metrics", "GET", [get().to(public::metrics)]))
+            .service(at("/.well-known/matrix/server", "GET", [get().to(openid::well_known)]))
+            .service(at(
+                "/_matrix/federation/v1/openid/userinfo",
+                "GET",
+                [get().to(openid::userinfo)],
+            ))
             .service(at(v("/versions"), "GET", [get().to(public::versions)]))
             .service(at(v("/v2"), "GET", [get().to(public::ping)]))
             .service(at(v("/v2/account/register"), "POST", [post().to(account::register)]))

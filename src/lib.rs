@@ -38,6 +38,7 @@ pub mod service {
     pub mod invite;
     pub mod lookup;
     pub mod onbind;
+    pub mod openid;
     pub mod session;
     pub mod sms;
 }

@@ -91,5 +91,19 @@ diesel::table! {
         count -> BigInt,
     }
 }
+diesel::table! {
+    openid_tokens (token_hash) {
+        token_hash -> Binary,
+        peer -> Text,
+        expires_at -> BigInt,
+    }
+}
+diesel::table! {
+    peer_terms (peer, url) {
+        peer -> Text,
+        url -> Text,
+        accepted_at -> BigInt,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(associations, lookup_hashes);
 diesel::allow_tables_to_appear_in_same_query!(sessions, session_tokens);
