@@ -1,11 +1,14 @@
 //! The doors, gathered: what every service needs, built once.
 
+pub mod peers;
+
 use std::sync::Arc;
 
 use std::sync::atomic::AtomicI64;
 
 use tokio::sync::Notify;
 
+use self::peers::Peers;
 use crate::{
     clock::{SharedClock, millis},
     config::{self, Config, Rate},
@@ -34,6 +37,8 @@ pub struct App {
     pub keys: KeyRing,
     /// The kinds of 3PIDs.
     pub mediums: Arc<Mediums>,
+    /// What is remembered of other identity servers.
+    pub peers: Peers,
     /// How much one source may ask for.
     pub limits: Limits,
     /// The time.
@@ -78,6 +83,7 @@ impl App {
             messages,
             federation: Federation::new(&config, clock.clone())?,
             mediums: Arc::new(mediums(&config)),
+            peers: Peers::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
             config,
             store,

@@ -39,6 +39,7 @@ pub mod service {
     pub mod lookup;
     pub mod onbind;
     pub mod openid;
+    pub mod peers;
     pub mod session;
     pub mod sms;
 }

@@ -54,6 +54,7 @@ const SHARED: &[(&str, &[&str])] = &[
         ],
     ),
     ("delivery", &["provider", "gateway"]),
+    ("service", &["openid", "sms", "peers"]),
     ("http", &["error", "fields", "extract"]),
     ("cli", &["keys"]),
 ];

@@ -11,8 +11,8 @@ use std::{
 
 use moka::sync::Cache;
 
-use self::breaker::Breaker;
 pub use self::answers::{Answers, Claim, Said};
+use self::breaker::Breaker;
 use crate::{clock::SharedClock, federation::PeerAddress};
 
 /// The most peers that are remembered.

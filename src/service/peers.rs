@@ -2,7 +2,8 @@
 //! those that the operator names.
 //!
 //! What they say is handed on, and nothing more: it is never stored as if it had been validated here,
-//! never signed with a key of this server as an answer, and never used for login.
+//! never signed with a key of this server as an answer, and never used for login. What a peer asks
+//! is never sent on, so that no question goes round in circles: who calls sees to that.
 
 mod by_v1;
 mod by_v2;
@@ -10,7 +11,8 @@ mod by_v2;
 use std::{
     collections::{HashMap, HashSet},
     pin::pin,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures_util::{StreamExt, stream};
@@ -19,9 +21,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     app::{
         App,
-        peers::{Claim, Said},
+        peers::{Claim, Peer, Said},
     },
     cause::causes,
+    clock::millis,
     federation::{Discovered, PeerAddress, PeerError},
     matrix::{
         id::UserId,
@@ -36,18 +39,8 @@ const AT_ONCE: usize = 32;
 /// How many of the servers of one domain are tried.
 const MAX_TARGETS: usize = 4;
 
-/// The user that Bindery is at other identity servers: `@_bindery:` and its server name.
-const OURSELVES: &str = "@_bindery:";
-
-/// Whether it is another Bindery that asks. What it asks is never sent on, so that no question goes
-/// round in circles.
-#[must_use]
-pub fn is_peer(mxid: &UserId) -> bool {
-    mxid.as_str().starts_with(OURSELVES)
-}
-
 /// An address with its lookup hash under this server's pepper.
-type Item<'a> = (LookupHash, &'a ThreePid);
+type Item = (LookupHash, Arc<ThreePid>);
 
 /// Why a peer didn't answer.
 #[derive(Debug, thiserror::Error)]
@@ -73,16 +66,16 @@ pub async fn ask(
         return Ok(HashMap::new());
     }
     let pepper = app.store.read(peppers::current).await?.ok_or(StoreError::NoPepper)?.pepper;
-    let threepids: HashMap<LookupHash, ThreePid> =
-        threepids.map(|threepid| (threepid.lookup_hash(&pepper), threepid)).collect();
+    let threepids: HashMap<LookupHash, Arc<ThreePid>> =
+        threepids.map(|threepid| (threepid.lookup_hash(&pepper), threepid.into())).collect();
     let claim = app.peers.answers.claim(threepids.keys().copied());
     let question = Question::new(app, &claim);
     question.ask(&threepids).await;
     // Only now: what others ask about can't be known sooner by not asking one's own.
     drop(timeout_at(question.deadline, claim.others_are_done()).await);
     let answers = &app.peers.answers;
-    let found = |(hash, threepid)| match answers.get(&hash)? {
-        Said::Found(mxid) => Some((threepid, mxid)),
+    let found = |(hash, threepid): Item| match answers.get(&hash)? {
+        Said::Found(mxid) => Some((Arc::unwrap_or_clone(threepid), mxid)),
         Said::Nobody | Said::Unsure => None,
     };
     Ok(threepids.into_iter().filter_map(found).collect())
@@ -119,18 +112,18 @@ impl<'a> Question<'a> {
     }
 
     /// Asks about the addresses that nobody else asks about, and remembers what was said.
-    async fn ask(&self, threepids: &HashMap<LookupHash, ThreePid>) {
-        let item = |hash: &LookupHash| Some((*hash, threepids.get(hash)?));
-        let items: Vec<Item<'_>> = self.claim.mine().iter().filter_map(item).collect();
+    async fn ask(&self, threepids: &HashMap<LookupHash, Arc<ThreePid>>) {
+        let item = |hash: &LookupHash| Some((*hash, threepids.get(hash)?.clone()));
+        let items: Vec<Item> = self.claim.mine().iter().filter_map(item).collect();
         if items.is_empty() {
             return;
         }
         let peers = &self.app.config.peers;
         if peers.discover {
-            let mut of_domains: HashMap<&str, Vec<Item<'_>>> = HashMap::new();
+            let mut of_domains: HashMap<String, Vec<Item>> = HashMap::new();
             for item in &items {
-                if let Some(domain) = domain_of(item.1) {
-                    of_domains.entry(domain).or_default().push(*item);
+                if let Some(domain) = domain_of(&item.1) {
+                    of_domains.entry(domain.to_owned()).or_default().push(item.clone());
                 }
             }
             // A domain that doesn't answer must leave time for those who are asked next.
@@ -143,36 +136,44 @@ impl<'a> Question<'a> {
 
     /// Asks the identity servers of domains. Those that are found soon are asked first, each about
     /// all of its domains at once; the others as they are found.
-    async fn ask_domains(&self, domains: HashMap<&str, Vec<Item<'_>>>, until: Instant) {
+    async fn ask_domains(&self, domains: HashMap<String, Vec<Item>>, until: Instant) {
         let mut located = pin!(
             stream::iter(domains)
                 .map(|(domain, items)| self.locate(domain, items, until))
                 .buffer_unordered(AT_ONCE)
         );
         let soon = self.began + self.app.config.peers.timeout / 4;
-        let mut early: HashMap<Vec<PeerAddress>, Vec<Item<'_>>> = HashMap::new();
+        let mut early: HashMap<Vec<PeerAddress>, Vec<Item>> = HashMap::new();
         while let Ok(Some((peers, items))) = timeout_at(soon, located.next()).await {
             early.entry(peers).or_default().extend(items);
         }
-        let ask = |(peers, items): (Vec<PeerAddress>, Vec<_>)| async move {
-            self.ask_one_of(&peers, &items, until).await;
-        };
-        let early = stream::iter(early).for_each_concurrent(AT_ONCE, ask);
-        tokio::join!(early, located.for_each_concurrent(AT_ONCE, ask));
+        let early = stream::iter(early)
+            .map(|group| self.ask_group(group, until))
+            .buffer_unordered(AT_ONCE)
+            .collect::<()>();
+        let late = located
+            .map(|group| self.ask_group(group, until))
+            .buffer_unordered(AT_ONCE)
+            .collect::<()>();
+        tokio::join!(early, late);
+    }
+
+    async fn ask_group(&self, (peers, items): (Vec<PeerAddress>, Vec<Item>), until: Instant) {
+        self.ask_one_of(&peers, &items, until).await;
     }
 
     /// The identity servers of a domain, with the addresses that they are asked about.
-    async fn locate<'b>(
+    async fn locate(
         &self,
-        domain: &str,
-        items: Vec<Item<'b>>,
+        domain: String,
+        items: Vec<Item>,
         until: Instant,
-    ) -> (Vec<PeerAddress>, Vec<Item<'b>>) {
+    ) -> (Vec<PeerAddress>, Vec<Item>) {
         if Instant::now() >= until {
             self.doubt(&items);
             return (Vec::new(), items);
         }
-        match timeout_at(until, self.app.federation.identity_server(domain)).await {
+        match timeout_at(until, self.app.federation.identity_server(&domain)).await {
             Ok(Ok(Discovered::At(peers, _))) => (peers, items),
             Ok(Ok(Discovered::Nothing | Discovered::Ourselves)) => (Vec::new(), items),
             Ok(Err(error)) => {
@@ -189,7 +190,7 @@ impl<'a> Question<'a> {
     }
 
     /// Asks the servers that the operator names, one after the other, about what is still unknown.
-    async fn ask_forward(&self, items: &[Item<'_>]) {
+    async fn ask_forward(&self, items: &[Item]) {
         let forward = &self.app.config.peers.forward;
         let addresses = forward.iter().filter_map(|url| PeerAddress::of_operator(url).ok());
         for (index, address) in addresses.enumerate() {
@@ -203,7 +204,7 @@ impl<'a> Question<'a> {
     }
 
     /// Asks the first of several servers that answers.
-    async fn ask_one_of(&self, peers: &[PeerAddress], items: &[Item<'_>], until: Instant) {
+    async fn ask_one_of(&self, peers: &[PeerAddress], items: &[Item], until: Instant) {
         let count = peers.len().min(MAX_TARGETS);
         for (index, address) in peers.iter().take(MAX_TARGETS).enumerate() {
             if self.ask_peer(address, items, self.share(until, count - index)).await {
@@ -216,7 +217,7 @@ impl<'a> Question<'a> {
     }
 
     /// Asks one server; answers whether it answered.
-    async fn ask_peer(&self, address: &PeerAddress, items: &[Item<'_>], until: Instant) -> bool {
+    async fn ask_peer(&self, address: &PeerAddress, items: &[Item], until: Instant) -> bool {
         let peer = self.app.peers.get(address);
         let began = Instant::now();
         if began >= until {
@@ -240,7 +241,11 @@ impl<'a> Question<'a> {
             Ok(found) => {
                 attempt.succeeded();
                 tracing::debug!(
-                    peer = address.as_str(), count, found = found.len(), ?took, "asked a peer"
+                    peer = address.as_str(),
+                    count,
+                    found = found.len(),
+                    ?took,
+                    "asked a peer"
                 );
                 self.keep(found);
                 true
@@ -252,7 +257,11 @@ impl<'a> Question<'a> {
             }
             Err(error) => {
                 tracing::debug!(
-                    peer = address.as_str(), count, ?took, error = causes(&error), "a peer failed"
+                    peer = address.as_str(),
+                    count,
+                    ?took,
+                    error = causes(&error),
+                    "a peer failed"
                 );
                 attempt.failed();
                 false
@@ -275,18 +284,18 @@ impl<'a> Question<'a> {
         }
     }
 
-    fn doubt(&self, items: &[Item<'_>]) {
+    fn doubt(&self, items: &[Item]) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.in_doubt.extend(items.iter().map(|(hash, _)| *hash));
     }
 
-    fn unknown<'b>(&self, items: &[Item<'b>]) -> Vec<Item<'b>> {
+    fn unknown(&self, items: &[Item]) -> Vec<Item> {
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        items.iter().filter(|(hash, _)| !progress.found.contains(hash)).copied().collect()
+        items.iter().filter(|(hash, _)| !progress.found.contains(hash)).cloned().collect()
     }
 
     /// Remembers of the addresses that nobody knew that it was so.
-    fn settle(&self, items: &[Item<'_>]) {
+    fn settle(&self, items: &[Item]) {
         for (hash, _) in self.unknown(items) {
             let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
             let is_in_doubt = progress.in_doubt.contains(&hash);
@@ -297,20 +306,20 @@ impl<'a> Question<'a> {
 }
 
 /// How long a peer is taken for one that knows API v1 only.
-const WITHOUT_V2: std::time::Duration = std::time::Duration::from_hours(1);
+const WITHOUT_V2: Duration = Duration::from_hours(1);
 
 /// Whose the addresses are, as far as one peer knows.
 async fn ask_peer(
     app: &App,
     address: &PeerAddress,
-    peer: &crate::app::peers::Peer,
-    items: &[Item<'_>],
+    peer: &Peer,
+    items: &[Item],
 ) -> Result<Vec<(LookupHash, UserId)>, AskError> {
     let now_ms = app.clock.now_ms();
     if now_ms >= peer.dealings.lock().await.without_v2_until {
         match by_v2::lookup(app, address, peer, items).await {
             Err(AskError::Peer(PeerError::NoV2)) => {
-                let until_ms = now_ms.saturating_add(crate::clock::millis(WITHOUT_V2));
+                let until_ms = now_ms.saturating_add(millis(WITHOUT_V2));
                 peer.dealings.lock().await.without_v2_until = until_ms;
                 tracing::debug!(peer = address.as_str(), "a peer knows API v1 only");
             }

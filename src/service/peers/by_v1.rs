@@ -34,7 +34,7 @@ const MAX_SIGNATURES: usize = 4;
 pub(super) async fn lookup(
     app: &App,
     address: &PeerAddress,
-    items: &[Item<'_>],
+    items: &[Item],
 ) -> Result<Vec<(LookupHash, UserId)>, PeerError> {
     let named =
         if items.len() <= FEW { items.to_vec() } else { named(app, address, items).await? };
@@ -47,15 +47,11 @@ pub(super) async fn lookup(
 }
 
 /// Those of the addresses that the peer names somebody for, unsigned.
-async fn named<'a>(
-    app: &App,
-    address: &PeerAddress,
-    items: &[Item<'a>],
-) -> Result<Vec<Item<'a>>, PeerError> {
+async fn named(app: &App, address: &PeerAddress, items: &[Item]) -> Result<Vec<Item>, PeerError> {
     let mut named = Vec::new();
     for chunk in items.chunks(BATCH) {
-        let asked = |item: &Item<'a>| (words(item), *item);
-        let mut asked: HashMap<PeerThreepid, Item<'a>> = chunk.iter().map(asked).collect();
+        let asked = |item: &Item| (words(item), item.clone());
+        let mut asked: HashMap<PeerThreepid, Item> = chunk.iter().map(asked).collect();
         let threepids: Vec<PeerThreepid> = asked.keys().cloned().collect();
         let found = app.federation.bulk_lookup_v1(address, &threepids).await?;
         named.extend(found.keys().filter_map(|threepid| asked.remove(threepid)));
@@ -63,7 +59,7 @@ async fn named<'a>(
     Ok(named)
 }
 
-fn words((_, threepid): &Item<'_>) -> PeerThreepid {
+fn words((_, threepid): &Item) -> PeerThreepid {
     (threepid.medium().as_str().to_owned(), threepid.address().to_owned())
 }
 
@@ -72,7 +68,7 @@ fn words((_, threepid): &Item<'_>) -> PeerThreepid {
 async fn proved(
     app: &App,
     address: &PeerAddress,
-    (hash, threepid): Item<'_>,
+    (hash, threepid): Item,
 ) -> Result<Option<(LookupHash, UserId)>, PeerError> {
     let (medium, of_medium) = (threepid.medium().as_str(), threepid.address());
     let association = match app.federation.lookup_v1(address, medium, of_medium).await {
@@ -111,9 +107,11 @@ async fn is_signed(
         return Ok(false);
     };
     let keys_of = |(name, keys): (&String, &Value)| {
-        let ids: Vec<String> = keys.as_object().into_iter().flat_map(Object::keys).cloned().collect();
+        let ids: Vec<String> =
+            keys.as_object().into_iter().flat_map(Object::keys).cloned().collect();
         let name: Option<ServerName> = name.parse().ok();
-        name.into_iter().flat_map(move |name| ids.clone().into_iter().map(move |id| (name.clone(), id)))
+        name.into_iter()
+            .flat_map(move |name| ids.clone().into_iter().map(move |id| (name.clone(), id)))
     };
     let all: Vec<(ServerName, String)> =
         signatures.iter().flat_map(keys_of).take(MAX_SIGNATURES).collect();

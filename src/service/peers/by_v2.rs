@@ -12,7 +12,7 @@ use crate::{
         threepid::{LookupHash, encode_hash},
     },
     service::openid,
-    store::peers,
+    store::peer_terms,
 };
 
 /// The one algorithm by which a peer is asked.
@@ -34,7 +34,7 @@ pub(super) async fn lookup(
     app: &App,
     address: &PeerAddress,
     peer: &Peer,
-    items: &[Item<'_>],
+    items: &[Item],
 ) -> Result<Vec<(LookupHash, UserId)>, AskError> {
     let mut renewed = Renewed::default();
     loop {
@@ -51,12 +51,12 @@ async fn attempt(
     app: &App,
     address: &PeerAddress,
     peer: &Peer,
-    items: &[Item<'_>],
+    items: &[Item],
 ) -> Result<Vec<(LookupHash, UserId)>, AskError> {
     let (token, pepper) = introduced(app, address, peer).await?;
     let mut found = Vec::new();
     for chunk in items.chunks(BATCH) {
-        let hash = |(ours, threepid): &Item<'_>| (encode_hash(&threepid.lookup_hash(&pepper)), *ours);
+        let hash = |(ours, threepid): &Item| (encode_hash(&threepid.lookup_hash(&pepper)), *ours);
         let ours: HashMap<String, LookupHash> = chunk.iter().map(hash).collect();
         let addresses: Vec<String> = ours.keys().cloned().collect();
         let query = HashedQuery { algorithm: ALGORITHM, pepper: &pepper, addresses: &addresses };
@@ -119,7 +119,7 @@ async fn renew(
 /// Accepts the terms of the peer, if the operator has accepted them.
 async fn accept(app: &App, address: &PeerAddress, peer: &Peer) -> Result<(), AskError> {
     let name = address.as_str().to_owned();
-    let accepted = app.store.read(move |tx| peers::accepted_terms(tx, &name)).await?;
+    let accepted = app.store.read(move |tx| peer_terms::accepted(tx, &name)).await?;
     let policies = app.federation.terms(address).await?;
     let mut urls = Vec::new();
     for policy in policies {
