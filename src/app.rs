@@ -1,11 +1,14 @@
 //! The doors, gathered: what every service needs, built once.
 
+pub mod peers;
+
 use std::sync::Arc;
 
 use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use tokio::sync::{Notify, watch};
 
+use self::peers::Peers;
 use crate::{
     clock::{SharedClock, millis},
     config::{self, Config, Neighbour, Rate},
@@ -36,6 +39,8 @@ pub struct App {
     pub keys: KeyRing,
     /// The kinds of 3PIDs.
     pub mediums: Arc<Mediums>,
+    /// What is remembered of other identity servers.
+    pub peers: Peers,
     /// How much one source may ask for.
     pub limits: Limits,
     /// The time.
@@ -92,6 +97,7 @@ impl App {
             federation: Federation::new(&config, clock.clone())?,
             neighbours: Neighbours::new(&config)?,
             mediums: Arc::new(mediums(&config)),
+            peers: Peers::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
             metrics: metrics(&config),
             config,

@@ -40,6 +40,7 @@ pub mod service {
     pub mod lookup;
     pub mod onbind;
     pub mod openid;
+    pub mod peers;
     pub mod push;
     pub mod replication;
     pub mod session;

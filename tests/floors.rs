@@ -54,7 +54,7 @@ const SHARED: &[(&str, &[&str])] = &[
         ],
     ),
     ("delivery", &["provider", "gateway"]),
-    ("service", &["sms"]),
+    ("service", &["openid", "sms", "peers"]),
     ("http", &["error", "fields", "extract", "session"]),
     ("cli", &["keys"]),
 ];

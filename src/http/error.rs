@@ -21,7 +21,7 @@ use crate::{
         account::RegisterError,
         association::BindError,
         invite::{SignError, StoreInviteError},
-        lookup::LookupError,
+        lookup::{LookupError, SignedError},
         session::{RequestTokenError, SubmitTokenError},
         sms::SmsRefusal,
     },
@@ -364,6 +364,15 @@ impl From<SignError> for ApiError {
             SignError::Unknown => Self::UnknownInvite,
             SignError::Sign(error) => Self::Internal(error.into()),
             SignError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SignedError> for ApiError {
+    fn from(error: SignedError) -> Self {
+        match error {
+            SignedError::Sign(error) => Self::Internal(error.into()),
+            SignedError::Store(error) => error.into(),
         }
     }
 }

@@ -129,6 +129,28 @@ impl Mediums {
         };
         threepid.map_err(|fault| InvalidThreepid::Address(medium, fault))
     }
+
+    /// As [`Self::threepid`], but of a medium that isn't served here any word is an address as it
+    /// stands: another server may serve it.
+    ///
+    /// # Errors
+    /// When the medium is no word, or it is no address of that medium.
+    pub fn threepid_anywhere(
+        &self,
+        medium: &str,
+        address: &str,
+    ) -> Result<ThreePid, InvalidThreepid> {
+        let word = |text: &str| {
+            (1..=LONGEST_ADDRESS).contains(&text.len())
+                && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+        };
+        match self.threepid(medium, address) {
+            Err(InvalidThreepid::Medium) if word(medium) && word(address) => {
+                Ok(ThreePid::canonical(Medium::named(medium), address.to_owned()))
+            }
+            read => read,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +178,19 @@ mod tests {
     fn case_distinguishes_where_the_operator_says_so() {
         let kept = mediums("[A-Za-z]+", false);
         assert_eq!(kept.threepid("badge", "Ab").unwrap().address(), "Ab");
+    }
+
+    #[test]
+    fn elsewhere_any_word_is_an_address() {
+        let mediums = Mediums::default();
+        let anywhere = |medium, address| mediums.threepid_anywhere(medium, address).ok();
+        let address = |threepid: Option<ThreePid>| threepid.map(|t| t.address().to_owned());
+        assert_eq!(address(anywhere("badge", "Ab@B.test")).as_deref(), Some("Ab@B.test"));
+        assert_eq!(address(anywhere("email", "Ab@B.test")).as_deref(), Some("ab@b.test"));
+        for (medium, text) in [("badge", ""), ("", "ab"), ("ba dge", "ab"), ("badge", "a\nb")] {
+            assert_eq!(anywhere(medium, text), None, "{medium} {text}");
+        }
+        assert_eq!(anywhere("email", "ab"), None);
     }
 
     #[test]

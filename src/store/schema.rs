@@ -76,6 +76,7 @@ diesel::table! {
         last_error -> Nullable<Text>,
         outcome -> Nullable<Text>,
         settled_at -> Nullable<BigInt>,
+        looked_up_at -> BigInt,
     }
 }
 diesel::table! {
