@@ -3,7 +3,9 @@
 mod account;
 mod invites;
 mod keys;
+mod peers;
 mod serve;
+mod steps;
 
 use std::{
     io::{self, ErrorKind, Write},
@@ -72,6 +74,9 @@ enum Command {
     /// See which invitations wait, and deliver or revoke them
     #[command(subcommand)]
     Invites(invites::Command),
+    /// See which other identity servers are asked, and try them step by step
+    #[command(subcommand)]
+    Peers(peers::Command),
     /// Print a completion script for a shell
     #[command(after_help = "For bash: bindery completions bash > \
                             ~/.local/share/bash-completion/completions/bindery")]
@@ -148,6 +153,7 @@ fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Keys(command) => keys::run(&command, &config),
         Command::Account(command) => in_runtime(account::run(command, config)),
         Command::Invites(command) => in_runtime(invites::run(command, config)),
+        Command::Peers(command) => in_runtime(peers::run(command, config)),
         Command::Completions { .. } => Ok(()),
     }
 }

@@ -55,7 +55,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ),
     ("delivery", &["provider", "gateway"]),
     ("http", &["error", "fields", "extract"]),
-    ("cli", &["keys"]),
+    ("cli", &["keys", "steps"]),
 ];
 
 /// Foreign crates that are named only in (and below) some modules.

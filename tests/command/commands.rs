@@ -27,6 +27,10 @@ fn each_command_explains_itself_to_a_stranger() {
         (vec!["account", "logout"], vec!["Forget all access tokens"]),
         (vec!["invites"], vec!["list", "show", "retry", "revoke"]),
         (vec!["invites", "retry"], vec!["Deliver now", "token"]),
+        (vec!["peers"], vec!["list", "check", "lookup", "terms", "step by step"]),
+        (vec!["peers", "check"], vec!["no address is looked up", "has to run"]),
+        (vec!["peers", "lookup"], vec!["msisdn", "country code"]),
+        (vec!["peers", "terms"], vec!["--accept", "from now on"]),
         (vec!["completions"], vec!["bash", "zsh", "fish"]),
     ] {
         let help = run(&[command.as_slice(), &["--help"]].concat()).ok();

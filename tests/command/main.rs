@@ -11,11 +11,21 @@ mod commands;
 mod faults;
 mod log;
 mod outage;
+mod peers;
 mod process;
 mod readme;
 mod start;
 mod stop;
 
+#[path = "../support/authority.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod authority;
 #[path = "../support/database.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod database;
+#[path = "../support/dns.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod dns;
+#[path = "../support/homeserver.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod homeserver;
