@@ -1,11 +1,14 @@
 //! The doors, gathered: what every service needs, built once.
 
+pub mod peers;
+
 use std::sync::Arc;
 
 use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use tokio::sync::{Notify, watch};
 
+use self::peers::Peers;
 use crate::{
     clock::{SharedClock, millis},
     config::{self, Config, Neighbour, Rate},
@@ -36,6 +39,8 @@ pub struct App {
     pub keys: KeyRing,
     /// The kinds of 3PIDs.
     pub mediums: Arc<Mediums>,
+    /// What is remembered of other identity servers.
+    pub peers: Peers,
     /// How much one source may ask for.
     pub limits: Limits,
     /// The time.
@@ -89,15 +94,16 @@ impl App {
         Ok(Self {
             delivery: Delivery::new(&config, messages.clone(), clock.clone())?,
             messages,
-            federation: Federation::new(&config.federation, &config.dns, clock.clone())?,
+            federation: Federation::new(&config, clock.clone())?,
             neighbours: Neighbours::new(&config)?,
             mediums: Arc::new(mediums(&config)),
+            peers: Peers::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
+            metrics: metrics(&config),
             config,
             store,
             keys,
             clock,
-            metrics,
             sms_shut_off_day: AtomicI64::new(i64::MIN),
             onbind_is_due: Notify::new(),
             push_is_due: watch::Sender::new(()),
@@ -138,6 +144,13 @@ impl App {
     pub fn oldest_session(&self) -> i64 {
         self.clock.now_ms() - millis(self.config.sessions.lifetime)
     }
+}
+
+/// All counts, at zero.
+fn metrics(config: &Config) -> Metrics {
+    let metrics = Metrics::default();
+    config.mediums.keys().for_each(|medium| metrics.know_medium(medium));
+    metrics
 }
 
 /// E-mail, phone, and what the configuration adds to them.

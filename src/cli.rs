@@ -5,6 +5,7 @@ mod invites;
 mod keys;
 mod quarantine;
 mod serve;
+mod templates;
 
 use std::{
     io::{self, ErrorKind, Write},
@@ -17,6 +18,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     config::{Config, Database, DatabaseKind},
+    messages::Messages,
     store::Store,
 };
 
@@ -73,6 +75,13 @@ enum Command {
     /// See which invitations wait, and deliver or revoke them
     #[command(subcommand)]
     Invites(invites::Command),
+    /// See what people read: list, show and preview the templates of mails and pages
+    #[command(
+        subcommand,
+        after_help = "These need the configuration and no database. docs/messages.md tells how \
+                      templates and words are overridden."
+    )]
+    Templates(templates::Command),
     /// See what neighbours sent
     #[command(subcommand)]
     Peers(PeersCommand),
@@ -120,6 +129,13 @@ pub fn run() -> ExitCode {
             return ExitCode::from(MISCONFIGURED);
         }
     };
+    // Where texts are of use they have to be right, and all faults are told, each in its line.
+    if let Command::Serve | Command::Config(_) | Command::Templates(_) = cli.command
+        && let Err(error) = Messages::new(&config)
+    {
+        complain(&error.to_string());
+        return ExitCode::from(MISCONFIGURED);
+    }
     exit(carry_out(cli.command, config))
 }
 
@@ -158,6 +174,7 @@ fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Config(ConfigCommand::Check) => say("The configuration is fine."),
         Command::Keys(command) => keys::run(&command, &config),
         Command::Account(command) => in_runtime(account::run(command, config)),
+        Command::Templates(command) => templates::run(command, &config),
         Command::Invites(command) => in_runtime(invites::run(command, config)),
         Command::Peers(PeersCommand::Quarantine(command)) => {
             in_runtime(quarantine::run(command, config))

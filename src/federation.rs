@@ -1,11 +1,13 @@
-//! Requests to homeservers: who they are found by, what they may be reached at, and what is
+//! Requests to homeservers and to other identity servers: who they are found by, what they may be reached at, and what is
 //! believed of their answers.
 
 mod client;
 mod discovery;
 mod dns;
 mod guard;
+mod identity;
 mod keys;
+mod peer;
 mod push;
 
 use std::{
@@ -21,17 +23,23 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use self::{
-    client::{Answer, Client, Destination},
+    client::{Answer, Call, Client, Destination},
     discovery::Discovery,
-    dns::{Host, Resolver, Service, Target},
+    dns::{Host, Records, Resolver, Service, Target, is_absent},
+    identity::Identities,
     keys::Keys,
+    peer::PeerKeys,
 };
 pub use guard::AddressGuard;
+pub use identity::{Discovered, FoundBy, PeerAddress};
+pub use peer::{
+    HashDetails, HashedQuery, OpenIdToken, PeerError, PeerPolicy, PeerThreepid, PeerVersions,
+};
 pub use push::{Neighbours, NeighboursError, PushError};
 
 use crate::{
     clock::SharedClock,
-    config,
+    config::{self, Config},
     matrix::{
         id::{ServerName, UserId},
         json::Object,
@@ -39,7 +47,7 @@ use crate::{
     roots,
 };
 
-/// The longest answer of a homeserver in bytes.
+/// The longest answer in bytes, where it isn't a list.
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// The door to homeservers.
@@ -47,6 +55,16 @@ pub struct Federation {
     client: Client,
     discovery: Discovery,
     keys: Keys,
+    timeout: Duration,
+    peers: Peers,
+}
+
+/// What other identity servers are found and asked with: like homeservers, but within a time-out of
+/// their own.
+struct Peers {
+    client: Client,
+    identities: Identities,
+    keys: PeerKeys,
     timeout: Duration,
 }
 
@@ -158,21 +176,26 @@ impl Federation {
     /// Reads the root certificates and the name servers.
     ///
     /// Fails if `ca_file` or the system's resolver configuration can't be read.
-    pub fn new(
-        federation: &config::Federation,
-        dns: &config::Dns,
-        clock: SharedClock,
-    ) -> Result<Self, SetupError> {
+    pub fn new(config: &Config, clock: SharedClock) -> Result<Self, SetupError> {
         let resolver =
-            Resolver::new(dns).map_err(|error| SetupError::NameServers(Box::new(error)))?;
-        let guard = AddressGuard::new(federation);
+            Resolver::new(&config.dns).map_err(|error| SetupError::NameServers(Box::new(error)))?;
+        let guard = AddressGuard::new(&config.federation);
+        let tls = tls(&config.federation)?;
+        let client = |timeout| Client::new(guard.clone(), resolver.clone(), tls.clone(), timeout);
         // What is tried first must leave time for what is tried next.
-        let half = federation.timeout / 2;
+        let half = config.federation.timeout / 2;
+        let peers = Peers {
+            client: client(config.peers.timeout / 2),
+            identities: Identities::new(&config.server, clock.clone(), config.peers.timeout),
+            keys: PeerKeys::new(clock.clone()),
+            timeout: config.peers.timeout,
+        };
         Ok(Self {
-            client: Client::new(guard, resolver, tls(federation)?, half),
+            client: client(half),
             discovery: Discovery::new(clock.clone(), half),
             keys: Keys::new(clock),
-            timeout: federation.timeout,
+            timeout: config.federation.timeout,
+            peers,
         })
     }
 
@@ -232,9 +255,11 @@ impl Federation {
     ) -> Result<Answer, FederationError> {
         let path = "/_matrix/federation/v1/3pid/onbind";
         let to = self.discovery.locate(&self.client, server).await?;
-        let answer = self.client.send_json(&to, (Method::POST, path), object, MAX_ANSWER).await?;
+        let mut call = Call { object: Some(object), ..Call::new(Method::POST, path) };
+        let answer = self.client.call(&to, &call, MAX_ANSWER).await?;
         if matches!(answer.status, 404 | 405) {
-            return self.client.send_json(&to, (Method::PUT, path), object, MAX_ANSWER).await;
+            call.method = Method::PUT;
+            return self.client.call(&to, &call, MAX_ANSWER).await;
         }
         Ok(answer)
     }
@@ -258,7 +283,8 @@ impl Federation {
 
     async fn fetch_keys(&self, server: &ServerName) -> Result<Answer, FederationError> {
         let to = self.discovery.locate(&self.client, server).await?;
-        self.client.get(&to, ("/_matrix/key/v2/server", None), MAX_ANSWER).await
+        let call = Call::new(Method::GET, "/_matrix/key/v2/server");
+        self.client.call(&to, &call, MAX_ANSWER).await
     }
 
     async fn userinfo(
@@ -266,13 +292,18 @@ impl Federation {
         server: &ServerName,
         access_token: &str,
     ) -> Result<Answer, FederationError> {
-        // The form encoding of a space is the only one that is not percent-encoding.
-        let token: String = form_urlencoded::byte_serialize(access_token.as_bytes()).collect();
-        let query = format!("access_token={}", token.replace('+', "%20"));
+        let query = format!("access_token={}", percent_encoded(access_token));
         let path = "/_matrix/federation/v1/openid/userinfo";
         let to = self.discovery.locate(&self.client, server).await?;
-        self.client.get(&to, (path, Some(&query)), MAX_ANSWER).await
+        let call = Call { query: Some(&query), ..Call::new(Method::GET, path) };
+        self.client.call(&to, &call, MAX_ANSWER).await
     }
+}
+
+/// A value of a query.
+fn percent_encoded(text: &str) -> String {
+    // The form encoding of a space is the only one that is not percent-encoding.
+    form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 /// TLS that checks chain and name against the system's roots and those of `ca_file`.

@@ -8,10 +8,12 @@ mod extract;
 mod fields;
 mod invite;
 mod lookup;
+mod openid;
 mod page;
 mod public;
 mod replication;
 mod session;
+mod v1;
 
 use std::future::ready;
 
@@ -37,6 +39,12 @@ pub fn routes(config: &mut ServiceConfig) {
             .service(at("/health/live", "GET", [get().to(public::live)]))
             .service(at("/health/ready", "GET", [get().to(public::ready)]))
             .service(at("/metrics", "GET", [get().to(public::metrics)]))
+            .service(at("/.well-known/matrix/server", "GET", [get().to(openid::well_known)]))
+            .service(at(
+                "/_matrix/federation/v1/openid/userinfo",
+                "GET",
+                [get().to(openid::userinfo)],
+            ))
             .service(at(v("/versions"), "GET", [get().to(public::versions)]))
             .service(at(v("/v2"), "GET", [get().to(public::ping)]))
             .service(at(v("/v2/account/register"), "POST", [post().to(account::register)]))
@@ -58,9 +66,8 @@ pub fn routes(config: &mut ServiceConfig) {
                 at(v("/v2/validate/{medium}/confirmToken"), "POST", [post().to(page::confirm)])
                     .guard(fn_guard(session::is_served)),
             )
-            .service(
-                at(extract::V1, "GET", [get().to(public::ping)]).guard(fn_guard(session::is_v1_on)),
-            )
+            .service(at(extract::V1, "GET", [get().to(public::ping)]).guard(fn_guard(v1::is_on)))
+            .configure(v1_lookups)
             .service(at(v("/v2/3pid/bind"), "POST", [post().to(association::bind)]))
             .service(at(v("/v2/3pid/unbind"), "POST", [post().to(association::unbind)]))
             .service(at(v("/v2/store-invite"), "POST", [post().to(invite::store_invite)]))
@@ -111,6 +118,22 @@ fn validations(
             )
             .guard(fn_guard(is_on)),
         );
+}
+
+/// Lookups and public keys by API v1, which are there where they are switched on.
+fn v1_lookups(config: &mut ServiceConfig) {
+    let get = || web::method(Method::GET);
+    let v1 = |path: &str| format!("{}{path}", extract::V1);
+    let lookups = [
+        at(v1("/pubkey/ephemeral/isvalid"), "GET", [get().to(invite::is_valid)]),
+        at(v1("/pubkey/isvalid"), "GET", [get().to(public::is_valid)]),
+        at(v1("/pubkey/{keyId}"), "GET", [get().to(public::public_key)]),
+        at(v1("/lookup"), "GET", [get().to(v1::lookup)]),
+        at(v1("/bulk_lookup"), "POST", [web::method(Method::POST).to(v1::bulk_lookup)]),
+    ];
+    for lookup in lookups {
+        config.service(lookup.guard(fn_guard(v1::is_lookup_on)));
+    }
 }
 
 /// A path of the identity service API.

@@ -39,6 +39,8 @@ pub mod service {
     pub mod invite;
     pub mod lookup;
     pub mod onbind;
+    pub mod openid;
+    pub mod peers;
     pub mod push;
     pub mod replication;
     pub mod session;

@@ -1,5 +1,5 @@
 //! What monitoring reads: counts of messages, and how far the day's budget of text messages is
-//! spent, in the text format of Prometheus and OpenMetrics.
+//! spent, in the text format of Prometheus and `OpenMetrics`.
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text},

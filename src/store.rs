@@ -8,6 +8,8 @@ pub mod associations;
 mod connection;
 pub mod invites;
 mod migrations;
+pub mod openid_tokens;
+pub mod peer_terms;
 pub mod peer_associations;
 pub mod peppers;
 pub mod quarantine;

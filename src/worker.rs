@@ -28,7 +28,7 @@ async fn tidy_up(app: &App, mut stop: watch::Receiver<bool>) {
 }
 
 /// Does once what is due now: replaces an old pepper, forgets expired sessions and invitations,
-/// old counts and idle limits.
+/// old counts and idle limits, looks up who is invited.
 pub async fn round(app: &App) {
     match service::lookup::rotate_pepper(app).await {
         Ok(true) => tracing::info!("the pepper was replaced"),
@@ -46,6 +46,10 @@ pub async fn round(app: &App) {
     match service::sms::forget_old_days(app).await {
         Ok(count) => tracing::debug!(count, "forgot old counts of text messages"),
         Err(error) => tracing::error!(%error, "old counts of text messages could not be removed"),
+    }
+    match service::invite::look_up_waiting(app).await {
+        Ok(count) => tracing::debug!(count, "looked up who is invited, at peers"),
+        Err(error) => tracing::error!(%error, "who is invited could not be looked up at peers"),
     }
     app.limits.forget_idle();
 }

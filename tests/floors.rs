@@ -54,7 +54,8 @@ const SHARED: &[(&str, &[&str])] = &[
         ],
     ),
     ("delivery", &["provider", "gateway"]),
-    ("http", &["error", "fields", "extract"]),
+    ("service", &["openid", "sms", "peers"]),
+    ("http", &["error", "fields", "extract", "session"]),
     ("cli", &["keys"]),
 ];
 

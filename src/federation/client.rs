@@ -9,7 +9,7 @@ use moka::sync::Cache;
 use reqwest::{
     Method, Request, Response,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION},
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION},
     redirect,
 };
 use rustls::ClientConfig;
@@ -52,6 +52,44 @@ pub(super) struct Destination {
     addresses: Vec<SocketAddr>,
 }
 
+/// What is asked for; path and query as they are to appear in the request.
+#[derive(Debug, Clone)]
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+    /// An access token.
+    pub(super) token: Option<&'a str>,
+    /// The body, a JSON object.
+    pub(super) object: Option<&'a Object>,
+}
+
+impl<'a> Call<'a> {
+    /// `method` of `path`, with nothing more.
+    pub(super) fn new(method: Method, path: &'a str) -> Self {
+        Self { method, path, query: None, token: None, object: None }
+    }
+
+    fn request(&self, base: &Url) -> Result<Request, FederationError> {
+        let mut url = base.clone();
+        url.set_path(self.path);
+        url.set_query(self.query);
+        let mut request = Request::new(self.method.clone(), url);
+        if let Some(token) = self.token {
+            let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
+            let mut bearer = bearer.map_err(|_| FederationError::Malformed)?;
+            bearer.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, bearer);
+        }
+        if let Some(object) = self.object {
+            let json = HeaderValue::from_static("application/json");
+            request.headers_mut().insert(CONTENT_TYPE, json);
+            *request.body_mut() = Some(Value::Object(object.clone()).to_string().into());
+        }
+        Ok(request)
+    }
+}
+
 /// An answer, read to its end.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -87,18 +125,35 @@ impl Client {
         port: u16,
         host_header: &str,
     ) -> Result<Destination, FederationError> {
-        let mut base = base_url(host, port)?;
-        let addresses = match base.host() {
-            Some(Host::Domain(name)) => self.resolve(name).await?.addresses,
-            Some(Host::Ipv4(ip)) => vec![ip.into()],
-            Some(Host::Ipv6(ip)) => vec![ip.into()],
-            None => return Err(FederationError::Unusable(host.to_owned())),
+        let base = base_url(host, port)?;
+        let addresses = self.checked(self.addresses(&base).await?, port);
+        destination(without_port(base), host_header, addresses)
+    }
+
+    /// The destination of a URL that the operator named: wherever it leads, and without TLS if
+    /// that is what it says.
+    ///
+    /// Fails if the host can't be resolved.
+    pub(super) async fn trusted(&self, url: &Url) -> Result<Destination, FederationError> {
+        let unusable = || FederationError::Unusable(url.to_string());
+        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+            return Err(unusable());
         };
-        let addresses = self.checked(addresses, port);
-        if matches!(base.host(), Some(Host::Domain(_))) {
-            base = base_url(host, 443)?;
+        let mut base =
+            Url::parse(&format!("{}://{host}:{port}/", url.scheme())).map_err(|_| unusable())?;
+        let addresses = self.addresses(&base).await?;
+        let addresses = addresses.into_iter().map(|address| (address, port).into()).collect();
+        base = without_port(base);
+        destination(base, &host_header(url), addresses)
+    }
+
+    async fn addresses(&self, base: &Url) -> Result<Vec<IpAddr>, FederationError> {
+        match base.host() {
+            Some(Host::Domain(name)) => Ok(self.resolve(name).await?.addresses),
+            Some(Host::Ipv4(ip)) => Ok(vec![ip.into()]),
+            Some(Host::Ipv6(ip)) => Ok(vec![ip.into()]),
+            None => Err(FederationError::Unusable(base.to_string())),
         }
-        destination(base, host_header, addresses)
     }
 
     /// The destination that serves `host` at `targets`, the first ones preferred.
@@ -150,38 +205,16 @@ impl Client {
         permitted.into_iter().map(|address| SocketAddr::new(address, port)).collect()
     }
 
-    /// `GET` of `path` and `query`, both as they are to appear in the request.
-    ///
-    /// Fails if the body is longer than `limit` bytes. Redirects are answers like others.
-    pub(super) async fn get(
-        &self,
-        to: &Destination,
-        (path, query): (&str, Option<&str>),
-        limit: usize,
-    ) -> Result<Answer, FederationError> {
-        let mut url = to.base.clone();
-        url.set_path(path);
-        url.set_query(query);
-        read(self.send(to, Request::new(Method::GET, url)).await?, limit).await
-    }
-
-    /// Sends a JSON object to `path`.
+    /// Asks, and reads the answer; redirects are answers like others.
     ///
     /// Fails if the answer's body is longer than `limit` bytes.
-    pub(super) async fn send_json(
+    pub(super) async fn call(
         &self,
         to: &Destination,
-        (method, path): (Method, &str),
-        object: &Object,
+        call: &Call<'_>,
         limit: usize,
     ) -> Result<Answer, FederationError> {
-        let mut url = to.base.clone();
-        url.set_path(path);
-        let mut request = Request::new(method, url);
-        let json = HeaderValue::from_static("application/json");
-        request.headers_mut().insert(CONTENT_TYPE, json);
-        *request.body_mut() = Some(Value::Object(object.clone()).to_string().into());
-        read(self.send(to, request).await?, limit).await
+        read(self.send(to, call.request(&to.base)?).await?, limit).await
     }
 
     /// `GET` of an https URL that a stranger named; redirects are followed, each checked anew.
@@ -209,16 +242,16 @@ impl Client {
         }
     }
 
-    async fn of_url(&self, url: &Url) -> Result<Destination, FederationError> {
-        let unusable = || FederationError::Unusable(url.to_string());
+    /// The destination of an https URL that a stranger named.
+    ///
+    /// Fails if it is none, or none of its addresses may be connected to.
+    pub(super) async fn of_url(&self, url: &Url) -> Result<Destination, FederationError> {
         let is_plain = url.scheme() == "https" && url.username().is_empty();
         let host = url.host_str().filter(|_| is_plain && url.password().is_none());
         let (Some(host), Some(port)) = (host, url.port_or_known_default()) else {
-            return Err(unusable());
+            return Err(FederationError::Unusable(url.to_string()));
         };
-        let host_header =
-            url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        self.direct(host, port, &host_header).await
+        self.direct(host, port, &host_header(url)).await
     }
 
     async fn send(
@@ -243,7 +276,7 @@ impl Client {
             .tls_backend_preconfigured(self.tls.clone())
             .connect_timeout(self.connect_timeout)
             .redirect(redirect::Policy::none())
-            .https_only(true)
+            .https_only(to.base.scheme() == "https")
             // The Host header is our own, which HTTP/2 has no place for.
             .http1_only()
             .no_proxy()
@@ -262,6 +295,21 @@ impl Resolve for Checked {
         let addresses: Addrs = Box::new(self.0.clone().into_iter());
         Box::pin(std::future::ready(Ok(addresses)))
     }
+}
+
+/// Host and, where it isn't the usual one, port.
+fn host_header(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// For a host name the port is that of the address.
+fn without_port(mut base: Url) -> Url {
+    // Only a URL without a host refuses that.
+    if matches!(base.host(), Some(Host::Domain(_))) && base.set_port(None).is_err() {
+        tracing::debug!(%base, "has no host");
+    }
+    base
 }
 
 fn base_url(host: &str, port: u16) -> Result<Url, FederationError> {

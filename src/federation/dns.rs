@@ -1,22 +1,30 @@
 //! Names to addresses and services, by DNS.
 
-use std::{error::Error, net::IpAddr, net::SocketAddr};
+use std::{
+    error::Error,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use hickory_resolver::{
-    TokioResolver,
+    ResolverBuilder, TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
     net::{NetError, runtime::TokioRuntimeProvider},
     proto::{
         ProtoError,
-        rr::{Name, RData, RecordType, rdata::SRV},
+        rr::{Name, RData, Record, RecordType, rdata::SRV},
     },
 };
 
 use crate::{config, secret};
 
 /// Asks the name servers of the configuration, else those of the system.
-#[derive(Debug)]
-pub(super) struct Resolver(TokioResolver);
+#[derive(Debug, Clone)]
+pub(super) struct Resolver {
+    remembering: TokioResolver,
+    /// For answers that the caller remembers, within bounds of its own.
+    forgetful: TokioResolver,
+}
 
 /// What DNS says of a host.
 #[derive(Debug)]
@@ -32,6 +40,21 @@ pub(super) struct Host {
 pub(super) struct Target {
     pub(super) host: String,
     pub(super) port: u16,
+}
+
+/// The service records of a name, in no order.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Records {
+    records: Vec<SRV>,
+    /// How long they hold.
+    pub(super) ttl: Duration,
+}
+
+impl Records {
+    /// What they say; those of one priority are drawn anew each time.
+    pub(super) fn service(&self) -> Service {
+        service_of(self.records.iter())
+    }
 }
 
 /// What DNS says of a service.
@@ -50,27 +73,16 @@ impl Resolver {
     ///
     /// Fails if the system's can't be read.
     pub(super) fn new(dns: &config::Dns) -> Result<Self, NetError> {
-        let mut builder = if dns.nameservers.is_empty() {
-            TokioResolver::builder_tokio()?
-        } else {
-            let servers = dns.nameservers.iter().map(name_server).collect();
-            let mut builder = TokioResolver::builder_with_config(
-                ResolverConfig::from_name_servers(servers),
-                TokioRuntimeProvider::default(),
-            );
-            builder.options_mut().use_hosts_file = ResolveHosts::Never;
-            builder
-        };
-        // An alias has to be seen: it must not be the target of a service.
-        builder.options_mut().preserve_intermediates = true;
-        Ok(Self(builder.build()?))
+        let mut forgetful = builder(dns)?;
+        forgetful.options_mut().cache_size = 0;
+        Ok(Self { remembering: builder(dns)?.build()?, forgetful: forgetful.build()? })
     }
 
     /// The addresses of `host`, aliases followed.
     ///
     /// Fails if there is none, or no name server answers.
     pub(super) async fn host(&self, host: &str) -> Result<Host, Box<dyn Error + Send + Sync>> {
-        let found = self.0.lookup_ip(absolute(host)?).await?;
+        let found = self.remembering.lookup_ip(absolute(host)?).await?;
         let is_alias = found
             .as_lookup()
             .answers()
@@ -82,13 +94,8 @@ impl Resolver {
     /// Where `service` (such as `_matrix-fed._tcp`) of `host` is found.
     pub(super) async fn service(&self, service: &str, host: &str) -> Service {
         let Ok(name) = absolute(&format!("{service}.{host}")) else { return Service::Unknown };
-        match self.0.srv_lookup(name).await {
-            Ok(found) => {
-                service_of(found.answers().iter().filter_map(|record| match &record.data {
-                    RData::SRV(srv) => Some(srv),
-                    _ => None,
-                }))
-            }
+        match self.remembering.srv_lookup(name).await {
+            Ok(found) => service_of(found.answers().iter().filter_map(srv)),
             Err(error) => {
                 if !error.is_no_records_found() {
                     tracing::debug!(service, host, %error, "service lookup failed");
@@ -97,6 +104,59 @@ impl Resolver {
             }
         }
     }
+
+    /// The records of `service` of `host`, asked for anew; none where there are none.
+    ///
+    /// Fails if no name server answers, or the answer isn't to be believed.
+    pub(super) async fn records(
+        &self,
+        service: &str,
+        host: &str,
+    ) -> Result<Records, Box<dyn Error + Send + Sync>> {
+        let name = absolute(&format!("{service}.{host}"))?;
+        match self.forgetful.srv_lookup(name).await {
+            Ok(found) => {
+                let answers = found.answers();
+                // An alias on the way holds as long as it says, too.
+                let ttl = answers.iter().map(|record| record.ttl).min().unwrap_or(0);
+                let records = answers.iter().filter_map(srv).cloned().collect();
+                Ok(Records { records, ttl: Duration::from_secs(ttl.into()) })
+            }
+            Err(error) if error.is_no_records_found() => Ok(Records::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Whether a name server said that there is nothing, in place of saying nothing.
+pub(super) fn is_absent(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref::<NetError>().is_some_and(NetError::is_no_records_found)
+}
+
+fn srv(record: &Record) -> Option<&SRV> {
+    match &record.data {
+        RData::SRV(srv) => Some(srv),
+        _ => None,
+    }
+}
+
+fn builder(dns: &config::Dns) -> Result<ResolverBuilder<TokioRuntimeProvider>, NetError> {
+    let mut builder = if dns.nameservers.is_empty() {
+        TokioResolver::builder_tokio()?
+    } else {
+        let servers = dns.nameservers.iter().map(name_server).collect();
+        let mut builder = TokioResolver::builder_with_config(
+            ResolverConfig::from_name_servers(servers),
+            TokioRuntimeProvider::default(),
+        );
+        builder.options_mut().use_hosts_file = ResolveHosts::Never;
+        builder
+    };
+    let options = builder.options_mut();
+    // An alias has to be seen: it must not be the target of a service.
+    options.preserve_intermediates = true;
+    options.validate = dns.dnssec;
+    Ok(builder)
 }
 
 fn name_server(address: &SocketAddr) -> NameServerConfig {

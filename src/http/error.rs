@@ -21,7 +21,7 @@ use crate::{
         account::RegisterError,
         association::BindError,
         invite::{SignError, StoreInviteError},
-        lookup::LookupError,
+        lookup::{LookupError, SignedError},
         session::{RequestTokenError, SubmitTokenError},
         sms::SmsRefusal,
     },
@@ -300,9 +300,10 @@ impl From<RequestTokenError> for ApiError {
             RequestTokenError::Sms(SmsRefusal::Exceeded { retry_after }) => {
                 Self::LimitExceeded(retry_after)
             }
-            RequestTokenError::Sms(SmsRefusal::Store(error)) => error.into(),
             RequestTokenError::Delivery { medium, error } => (medium, error).into(),
-            RequestTokenError::Store(error) => error.into(),
+            RequestTokenError::Sms(SmsRefusal::Store(error)) | RequestTokenError::Store(error) => {
+                error.into()
+            }
         }
     }
 }
@@ -363,6 +364,15 @@ impl From<SignError> for ApiError {
             SignError::Unknown => Self::UnknownInvite,
             SignError::Sign(error) => Self::Internal(error.into()),
             SignError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SignedError> for ApiError {
+    fn from(error: SignedError) -> Self {
+        match error {
+            SignedError::Sign(error) => Self::Internal(error.into()),
+            SignedError::Store(error) => error.into(),
         }
     }
 }

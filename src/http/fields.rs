@@ -43,6 +43,11 @@ impl Fields {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
+    /// A value that must be there.
+    pub(super) fn value(&self, name: &'static str) -> Result<&Value, ApiError> {
+        self.get(name).ok_or(ApiError::MissingParams(name))
+    }
+
     /// A text that must be there.
     pub(super) fn text(&self, name: &'static str) -> Result<&str, ApiError> {
         let value = self.get(name).ok_or(ApiError::MissingParams(name))?;
@@ -124,11 +129,13 @@ impl Fields {
     /// The `medium` and `address` of a 3PID of one of `mediums`.
     pub(super) fn threepid(&self, mediums: &Mediums) -> Result<ThreePid, ApiError> {
         let (medium, address) = (self.text("medium")?, self.text("address")?);
-        mediums.threepid(medium, address).map_err(|fault| match fault {
-            InvalidThreepid::Medium => ApiError::UnknownMedium,
-            InvalidThreepid::Address(Medium::Email, fault) => ApiError::InvalidEmail(fault),
-            InvalidThreepid::Address(_, fault) => ApiError::InvalidAddress(fault),
-        })
+        mediums.threepid(medium, address).map_err(not_a_threepid)
+    }
+
+    /// The `medium` and `address` of a 3PID of any medium, served here or elsewhere.
+    pub(super) fn threepid_anywhere(&self, mediums: &Mediums) -> Result<ThreePid, ApiError> {
+        let (medium, address) = (self.text("medium")?, self.text("address")?);
+        mediums.threepid_anywhere(medium, address).map_err(not_a_threepid)
     }
 
     /// The brand that the message shall have; whatever is there is no error.
@@ -154,6 +161,14 @@ impl Fields {
     /// Whether a field is there, and not empty.
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value != "")
+    }
+}
+
+fn not_a_threepid(fault: InvalidThreepid) -> ApiError {
+    match fault {
+        InvalidThreepid::Medium => ApiError::UnknownMedium,
+        InvalidThreepid::Address(Medium::Email, fault) => ApiError::InvalidEmail(fault),
+        InvalidThreepid::Address(_, fault) => ApiError::InvalidAddress(fault),
     }
 }
 

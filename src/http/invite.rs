@@ -49,7 +49,7 @@ pub(super) async fn store_invite(
     body: Body,
 ) -> Result<Json<StoredInvite>, ApiError> {
     let fields = body.fields()?;
-    let threepid = fields.threepid(&app.mediums)?;
+    let threepid = fields.threepid_anywhere(&app.mediums)?;
     let sender: UserId = fields.parsed("sender")?;
     let room_id = room_id(&fields)?;
     caller.must_be(&sender)?;

@@ -64,7 +64,8 @@ pub(super) async fn lookup(
         return Err(ApiError::TooManyAddresses(max));
     }
     limit_addresses(&app, &caller.mxid, client, addresses.len())?;
-    let mappings = service::lookup::lookup(&app, algorithm, pepper.into_owned(), addresses).await?;
+    let hashed = (algorithm, pepper.into_owned());
+    let mappings = service::lookup::lookup(&app, &caller.mxid, hashed, addresses).await?;
     Ok(Json(Mappings { mappings }))
 }
 

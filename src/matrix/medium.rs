@@ -51,21 +51,30 @@ const LONGEST_ADDRESS: usize = 255;
 /// What the addresses of a medium are that an operator added.
 #[derive(Debug, Clone)]
 pub struct Rule {
-    /// What the whole of a canonical address matches.
-    pub pattern: Regex,
+    pattern: Regex,
     /// Whether case distinguishes no addresses: they are case-folded then, as those of e-mail are.
-    pub folds_case: bool,
+    folds_case: bool,
 }
 
 impl Rule {
+    /// A rule of the expression `pattern`, which is anchored here: it is about the whole of an
+    /// address, whichever of its alternatives matches.
+    ///
+    /// # Errors
+    /// When it is no regular expression.
+    pub fn new(pattern: &str, folds_case: bool) -> Result<Self, regex::Error> {
+        // By itself first: parentheses that don't match could find partners in ours.
+        Regex::new(pattern)?;
+        Ok(Self { pattern: Regex::new(&format!(r"\A(?:{pattern})\z"))?, folds_case })
+    }
+
     /// Brings an address into its canonical form.
     fn canonical(&self, address: &str) -> Result<String, InvalidAddress> {
         let trimmed = address.trim();
         let address = if self.folds_case { fold(trimmed) } else { trimmed.to_owned() };
-        let whole = |found: regex::Match<'_>| found.start() == 0 && found.end() == address.len();
         let fits = (1..=LONGEST_ADDRESS).contains(&address.len())
             && !address.chars().any(is_forbidden)
-            && self.pattern.find(&address).is_some_and(whole);
+            && self.pattern.is_match(&address);
         if fits { Ok(address) } else { Err(InvalidAddress::Pattern) }
     }
 }
@@ -120,6 +129,28 @@ impl Mediums {
         };
         threepid.map_err(|fault| InvalidThreepid::Address(medium, fault))
     }
+
+    /// As [`Self::threepid`], but of a medium that isn't served here any word is an address as it
+    /// stands: another server may serve it.
+    ///
+    /// # Errors
+    /// When the medium is no word, or it is no address of that medium.
+    pub fn threepid_anywhere(
+        &self,
+        medium: &str,
+        address: &str,
+    ) -> Result<ThreePid, InvalidThreepid> {
+        let word = |text: &str| {
+            (1..=LONGEST_ADDRESS).contains(&text.len())
+                && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+        };
+        match self.threepid(medium, address) {
+            Err(InvalidThreepid::Medium) if word(medium) && word(address) => {
+                Ok(ThreePid::canonical(Medium::named(medium), address.to_owned()))
+            }
+            read => read,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +158,7 @@ mod tests {
     use super::*;
 
     fn mediums(pattern: &str, folds_case: bool) -> Mediums {
-        Mediums::new([("badge", Rule { pattern: Regex::new(pattern).unwrap(), folds_case })])
+        Mediums::new([("badge", Rule::new(pattern, folds_case).unwrap())])
     }
 
     #[test]
@@ -147,6 +178,19 @@ mod tests {
     fn case_distinguishes_where_the_operator_says_so() {
         let kept = mediums("[A-Za-z]+", false);
         assert_eq!(kept.threepid("badge", "Ab").unwrap().address(), "Ab");
+    }
+
+    #[test]
+    fn elsewhere_any_word_is_an_address() {
+        let mediums = Mediums::default();
+        let anywhere = |medium, address| mediums.threepid_anywhere(medium, address).ok();
+        let address = |threepid: Option<ThreePid>| threepid.map(|t| t.address().to_owned());
+        assert_eq!(address(anywhere("badge", "Ab@B.test")).as_deref(), Some("Ab@B.test"));
+        assert_eq!(address(anywhere("email", "Ab@B.test")).as_deref(), Some("ab@b.test"));
+        for (medium, text) in [("badge", ""), ("", "ab"), ("ba dge", "ab"), ("badge", "a\nb")] {
+            assert_eq!(anywhere(medium, text), None, "{medium} {text}");
+        }
+        assert_eq!(anywhere("email", "ab"), None);
     }
 
     #[test]

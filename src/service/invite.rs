@@ -16,8 +16,9 @@ use crate::{
     },
     messages::{Invitation, InvitationKind, Style},
     secret,
+    service::{openid, peers},
     store::{
-        StoreError, associations,
+        StoreError, Tx, associations,
         invites::{self, Invite, State},
         peer_associations,
     },
@@ -81,6 +82,10 @@ pub enum StoreInviteError {
 /// # Errors
 /// When somebody has bound the 3PID, or the mail can't be handed over; nothing is stored then.
 pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInviteError> {
+    if let Some(mxid) = mxid_elsewhere(app, &request).await? {
+        return Err(StoreInviteError::InUse { mxid: mxid.into() });
+    }
+    let is_served = app.mediums.get(request.threepid.medium().as_str()).is_some();
     let key = SigningKey::generate();
     let (token, ephemeral_key) = (secret::random_token(), key.public());
     let invite = Invite {
@@ -107,7 +112,7 @@ pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInv
                 return Err(StoreInviteError::InUse { mxid });
             }
             // Text messages cost money, and the specification knows no such invitations.
-            if *invite.threepid.medium() == Medium::Msisdn {
+            if *invite.threepid.medium() == Medium::Msisdn || !is_served {
                 return Err(StoreInviteError::Medium);
             }
             Ok(invites::add(tx, &invite, &ephemeral_key)?)
@@ -120,6 +125,19 @@ pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInv
     }
     let display_name = redacted(request.threepid.address());
     Ok(Stored { token, ephemeral_key, display_name })
+}
+
+/// Who has bound the 3PID at a peer, unless somebody has bound it here.
+async fn mxid_elsewhere(app: &App, request: &InviteRequest) -> Result<Option<UserId>, StoreError> {
+    if openid::is_peer(&request.sender) {
+        return Ok(None);
+    }
+    let (threepid, now_ms) = (request.threepid.clone(), app.clock.now_ms());
+    let is_bound = move |tx: &mut Tx<'_>| associations::find(tx, &threepid, now_ms);
+    if app.store.read(is_bound).await?.is_some() {
+        return Ok(None);
+    }
+    Ok(peers::ask(app, [request.threepid.clone()]).await?.remove(&request.threepid))
 }
 
 /// What is kept of a request: all but the token of a guest's account, which goes into the mail only.
@@ -288,6 +306,42 @@ pub async fn sign(
 /// When the database fails.
 pub async fn is_ephemeral_key(app: &App, key: Vec<u8>) -> Result<bool, StoreError> {
     app.store.read(move |tx| invites::is_ephemeral_key(tx, &key)).await
+}
+
+/// How many waiting 3PIDs are looked up at a time.
+const BATCH: i64 = 1000;
+
+/// Asks peers about 3PIDs for which invitations wait and which weren't looked up for long: who bound
+/// one elsewhere gets the invitations as if it had been here. Answers how many are owed now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn look_up_waiting(app: &App) -> Result<usize, StoreError> {
+    let now_ms = app.clock.now_ms();
+    let before_ms = now_ms.saturating_sub(millis(app.config.peers.lookup_interval));
+    let waiting = move |tx: &mut Tx<'_>| invites::waiting(tx, before_ms, BATCH);
+    let threepids = app.store.read(waiting).await?;
+    if threepids.is_empty() {
+        return Ok(0);
+    }
+    let looked_up = threepids.clone();
+    app.store.write(move |tx| invites::set_looked_up(tx, &looked_up, now_ms)).await?;
+    let found = peers::ask(app, threepids).await?;
+    if found.is_empty() {
+        return Ok(0);
+    }
+    let owe = move |tx: &mut Tx<'_>| {
+        let mut owed = 0;
+        for (threepid, mxid) in &found {
+            owed += invites::owe(tx, threepid, mxid, now_ms)?;
+        }
+        Ok::<_, StoreError>(owed)
+    };
+    let owed = app.store.write(owe).await?;
+    if owed > 0 {
+        app.onbind_is_due.notify_one();
+    }
+    Ok(owed)
 }
 
 /// Forgets invitations that nobody took for long.

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 
 use crate::{
-    app::App,
+    app::{App, peers::Said},
     clock::{SharedClock, millis},
     config::Algorithm,
     matrix::{
+        id::UserId,
+        json::{NotCanonical, Object},
         medium::Mediums,
-        threepid::{LookupHash, decode_hash},
+        threepid::{LookupHash, ThreePid, decode_hash},
     },
     secret,
+    service::{openid, peers},
     store::{Store, StoreError, Tx, associations, peer_associations, peppers},
 };
 
@@ -40,43 +43,73 @@ pub async fn current_pepper(app: &App) -> Result<String, StoreError> {
     Ok(pepper.ok_or(StoreError::NoPepper)?.pepper)
 }
 
+/// What somebody looks up.
+struct Asked {
+    /// As it was sent.
+    text: String,
+    hash: LookupHash,
+    /// Where it was sent in plain.
+    threepid: Option<ThreePid>,
+}
+
+impl Asked {
+    /// What a queried text stands for; what is malformed stands for nothing.
+    fn of(mediums: &Mediums, algorithm: Algorithm, text: String, pepper: &str) -> Option<Self> {
+        match algorithm {
+            Algorithm::Sha256 => Some(Self { hash: decode_hash(&text)?, text, threepid: None }),
+            Algorithm::None => {
+                let (address, medium) = text.rsplit_once(' ')?;
+                let threepid = mediums.threepid_anywhere(medium, address).ok()?;
+                Some(Self { hash: threepid.lookup_hash(pepper), text, threepid: Some(threepid) })
+            }
+        }
+    }
+}
+
 /// The user ids of those `addresses` that are known, by the texts that were asked for. What is
-/// malformed matches nothing.
+/// malformed matches nothing. What is unknown here is asked of peers where it came in plain, unless
+/// it is a peer that asks; of hashes only what peers said a while ago can be told.
 ///
 /// # Errors
 /// When `pepper` isn't the current one.
 pub async fn lookup(
     app: &App,
-    algorithm: Algorithm,
-    pepper: String,
+    asker: &UserId,
+    (algorithm, pepper): (Algorithm, String),
     addresses: Vec<String>,
 ) -> Result<HashMap<String, String>, LookupError> {
     let (now_ms, mediums) = (app.clock.now_ms(), app.mediums.clone());
     let origins = app.believed_origins();
-    app.store
+    let (asked, mut found) = app
+        .store
         .read(move |tx| {
             let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
             if current.pepper != pepper {
                 return Err(LookupError::InvalidPepper { current: current.pepper });
             }
             // Several texts can mean one address: `none` with different case.
-            let asked: Vec<(LookupHash, String)> = addresses
+            let asked: Vec<Asked> = addresses
                 .into_iter()
-                .filter_map(|text| Some((hash_of(&mediums, algorithm, &text, &pepper)?, text)))
+                .filter_map(|text| Asked::of(&mediums, algorithm, text, &pepper))
                 .collect();
-            let hashes: Vec<LookupHash> = asked.iter().map(|(hash, _)| *hash).collect();
-            let found = find(tx, (&origins, current.id), &hashes, now_ms)?;
-            Ok(asked
-                .into_iter()
-                .filter_map(|(hash, text)| Some((text, found.get(&hash)?.clone())))
-                .collect())
+            let hashes: Vec<LookupHash> = asked.iter().map(|asked| asked.hash).collect();
+            let found = known_here(tx, (&origins, current.id), &hashes, now_ms)?;
+            Ok((asked, found))
         })
-        .await
+        .await?;
+    if !openid::is_peer(asker) {
+        let unknown: Vec<&Asked> =
+            asked.iter().filter(|asked| !found.contains_key(&asked.hash)).collect();
+        let elsewhere = known_elsewhere(app, &unknown).await?;
+        found.extend(elsewhere);
+    }
+    let mapping = |asked: Asked| Some((asked.text, found.get(&asked.hash)?.clone()));
+    Ok(asked.into_iter().filter_map(mapping).collect())
 }
 
 /// Who is behind `hashes`, made with the pepper `pepper_id`: by what was bound here, and else by
 /// what the neighbours `origins` say.
-fn find(
+fn known_here(
     tx: &mut Tx<'_>,
     (origins, pepper_id): (&[String], i64),
     hashes: &[LookupHash],
@@ -91,20 +124,67 @@ fn find(
     Ok(found)
 }
 
-/// The hash that a queried text stands for.
-fn hash_of(
-    mediums: &Mediums,
-    algorithm: Algorithm,
-    text: &str,
-    pepper: &str,
-) -> Option<LookupHash> {
-    match algorithm {
-        Algorithm::Sha256 => decode_hash(text),
-        Algorithm::None => {
-            let (address, medium) = text.rsplit_once(' ')?;
-            Some(mediums.threepid(medium, address).ok()?.lookup_hash(pepper))
-        }
-    }
+/// The user ids of what is unknown here, as far as peers say or said.
+async fn known_elsewhere(
+    app: &App,
+    unknown: &[&Asked],
+) -> Result<HashMap<LookupHash, String>, StoreError> {
+    let in_plain = unknown.iter().filter_map(|asked| asked.threepid.clone());
+    let said = peers::ask(app, in_plain).await?;
+    let mxid = |asked: &Asked| match &asked.threepid {
+        Some(threepid) => said.get(threepid).cloned(),
+        None => match app.peers.answers.get(&asked.hash) {
+            Some(Said::Found(mxid)) => Some(mxid),
+            Some(Said::Nobody | Said::Unsure) | None => None,
+        },
+    };
+    Ok(unknown.iter().filter_map(|asked| Some((asked.hash, mxid(asked)?.into()))).collect())
+}
+
+/// The user ids of those of `threepids` that are known here. Peers are not asked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mxids(
+    app: &App,
+    threepids: Vec<ThreePid>,
+) -> Result<HashMap<ThreePid, String>, StoreError> {
+    let (now_ms, origins) = (app.clock.now_ms(), app.believed_origins());
+    app.store
+        .read(move |tx| {
+            let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
+            let hash = |threepid: ThreePid| (threepid.lookup_hash(&current.pepper), threepid);
+            let of_hash: HashMap<LookupHash, ThreePid> = threepids.into_iter().map(hash).collect();
+            let hashes: Vec<LookupHash> = of_hash.keys().copied().collect();
+            let found = known_here(tx, (&origins, current.id), &hashes, now_ms)?;
+            let of_threepid = |(hash, mxid)| Some((of_hash.get(&hash)?.clone(), mxid));
+            Ok(found.into_iter().filter_map(of_threepid).collect())
+        })
+        .await
+}
+
+/// Why no association was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignedError {
+    /// It can't be signed.
+    #[error("the association can't be signed")]
+    Sign(#[from] NotCanonical),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The association of `threepid`, if it is known here, signed. Peers are not asked.
+///
+/// # Errors
+/// When the database fails.
+pub async fn signed(app: &App, threepid: ThreePid) -> Result<Option<Object>, SignedError> {
+    let now_ms = app.clock.now_ms();
+    let found = app.store.read(move |tx| associations::find(tx, &threepid, now_ms)).await?;
+    let Some(association) = found else { return Ok(None) };
+    let mut signed = association.to_json();
+    app.keys.signing().sign(&app.config.server.name, &mut signed)?;
+    Ok(Some(signed))
 }
 
 /// Makes the first pepper, unless there is one.

@@ -72,6 +72,30 @@ pub fn hold_mxid_of(tx: &mut Tx<'_>, threepid: &ThreePid) -> Result<Option<Strin
         .optional()?)
 }
 
+/// The association of `threepid` that holds at `now_ms`, if there is one.
+pub fn find(
+    tx: &mut Tx<'_>,
+    threepid: &ThreePid,
+    now_ms: i64,
+) -> Result<Option<Association>, StoreError> {
+    let facts: Option<(String, i64, i64, i64)> = associations::table
+        .find((threepid.medium().as_str(), threepid.address()))
+        .filter(associations::not_before.le(now_ms))
+        .filter(associations::not_after.gt(now_ms))
+        .select((
+            associations::mxid,
+            associations::ts,
+            associations::not_before,
+            associations::not_after,
+        ))
+        .first(&mut *tx.0)
+        .optional()?;
+    Ok(facts.and_then(|(mxid, ts, not_before, not_after)| {
+        let (threepid, mxid) = (threepid.clone(), mxid.parse().ok()?);
+        Some(Association { threepid, mxid, ts, not_before, not_after })
+    }))
+}
+
 /// Stores an association in place of the one that the 3PID had, and its hash under `pepper`.
 pub fn bind(tx: &mut Tx<'_>, association: &Association, pepper: &Pepper) -> Result<(), StoreError> {
     let threepid = &association.threepid;

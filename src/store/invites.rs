@@ -137,6 +137,7 @@ pub fn add(tx: &mut Tx<'_>, invite: &Invite, ephemeral_key: &[u8; 32]) -> Result
             invites::request.eq(&invite.request),
             invites::created_at.eq(invite.created_at),
             invites::attempts.eq(0),
+            invites::looked_up_at.eq(invite.created_at),
         ))
         .execute(&mut *tx.0)?;
     diesel::insert_into(ephemeral_keys::table)
@@ -196,6 +197,41 @@ pub fn owe(
             invites::due_at.eq(Some(now_ms)),
         ))
         .execute(&mut *tx.0)?)
+}
+
+/// Up to `count` 3PIDs for which invitations wait and which were last looked up at `before_ms` or
+/// earlier, those first that weren't for longest.
+pub fn waiting(tx: &mut Tx<'_>, before_ms: i64, count: i64) -> Result<Vec<ThreePid>, StoreError> {
+    use diesel::dsl::min;
+    let rows: Vec<(String, String)> = invites::table
+        .filter(invites::mxid.is_null())
+        .filter(invites::outcome.is_null())
+        .filter(invites::looked_up_at.le(before_ms))
+        .group_by((invites::medium, invites::address))
+        .order(min(invites::looked_up_at))
+        .limit(count)
+        .select((invites::medium, invites::address))
+        .load(&mut *tx.0)?;
+    let threepid =
+        |(medium, address): (String, String)| ThreePid::canonical(Medium::named(&medium), address);
+    Ok(rows.into_iter().map(threepid).collect())
+}
+
+/// Remembers that `threepids`, for which invitations wait, were looked up at `now_ms`.
+pub fn set_looked_up(
+    tx: &mut Tx<'_>,
+    threepids: &[ThreePid],
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    for threepid in threepids {
+        let of_threepid = invites::table
+            .filter(invites::medium.eq(threepid.medium().as_str()))
+            .filter(invites::address.eq(threepid.address()))
+            .filter(invites::mxid.is_null())
+            .filter(invites::outcome.is_null());
+        diesel::update(of_threepid).set(invites::looked_up_at.eq(now_ms)).execute(&mut *tx.0)?;
+    }
+    Ok(())
 }
 
 /// The owed invitations that are due, at most `count`, those first that are due for longest.

@@ -76,6 +76,7 @@ diesel::table! {
         last_error -> Nullable<Text>,
         outcome -> Nullable<Text>,
         settled_at -> Nullable<BigInt>,
+        looked_up_at -> BigInt,
     }
 }
 diesel::table! {
@@ -89,6 +90,20 @@ diesel::table! {
         day -> BigInt,
         country -> Text,
         count -> BigInt,
+    }
+}
+diesel::table! {
+    openid_tokens (token_hash) {
+        token_hash -> Binary,
+        peer -> Text,
+        expires_at -> BigInt,
+    }
+}
+diesel::table! {
+    peer_terms (peer, url) {
+        peer -> Text,
+        url -> Text,
+        accepted_at -> BigInt,
     }
 }
 diesel::table! {

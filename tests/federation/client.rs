@@ -4,7 +4,7 @@ use std::{io::Write, process::Command};
 
 use bindery::{
     clock::SystemClock,
-    config,
+    config::Config,
     federation::{Federation, FederationError, OpenIdError, SetupError},
 };
 
@@ -167,14 +167,10 @@ fn certificates_that_cannot_be_read_stop_the_start() {
     let mut empty = tempfile::NamedTempFile::new().unwrap();
     empty.write_all(b"no certificate\n").unwrap();
     for file in ["/nonexistent/roots.pem".into(), empty.path().to_owned()] {
-        let federation = config::Federation {
-            allow_networks: Vec::new(),
-            deny_networks: Vec::new(),
-            ca_file: Some(file.clone()),
-            timeout: std::time::Duration::from_secs(1),
-        };
-        let dns = config::Dns { nameservers: vec!["127.0.0.1:53".parse().unwrap()] };
-        let error = Federation::new(&federation, &dns, std::sync::Arc::new(SystemClock)).err();
+        let mut config = Config::from_toml("").unwrap();
+        config.federation.ca_file = Some(file.clone());
+        config.dns.nameservers = vec!["127.0.0.1:53".parse().unwrap()];
+        let error = Federation::new(&config, std::sync::Arc::new(SystemClock)).err();
         let Some(SetupError::CaFile { path, .. }) = error else { panic!("{error:?}") };
         assert_eq!(path, file);
     }

@@ -15,6 +15,7 @@ mod api;
 mod association;
 mod bindery;
 mod invite;
+mod msisdn;
 mod person;
 mod process;
 mod sdk;
@@ -27,6 +28,9 @@ mod authority;
 #[path = "../support/dns.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod dns;
+#[path = "../support/gateway.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod gateway;
 #[path = "../support/smtp.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod smtp;

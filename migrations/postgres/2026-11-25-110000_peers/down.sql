@@ -1,0 +1,2 @@
+DROP TABLE peer_terms;
+DROP TABLE openid_tokens;

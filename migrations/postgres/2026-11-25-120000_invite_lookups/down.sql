@@ -1,0 +1,2 @@
+DROP INDEX invites_by_lookup;
+ALTER TABLE invites DROP COLUMN looked_up_at;

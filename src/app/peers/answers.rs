@@ -1,0 +1,221 @@
+//! What peers said of addresses, for a while, and which addresses they are being asked about.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use moka::sync::Cache;
+use tokio::sync::watch;
+
+use crate::{
+    clock::{SharedClock, millis},
+    matrix::{id::UserId, threepid::LookupHash},
+};
+
+/// What peers say of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// It is this user's.
+    Found(UserId),
+    /// Nobody's, as far as they know.
+    Nobody,
+    /// Not all of them could be asked, and the others know nobody.
+    Unsure,
+}
+
+impl Said {
+    /// How long it is believed without asking again.
+    fn holds_for(&self) -> Duration {
+        match self {
+            Self::Found(_) => Duration::from_hours(1),
+            Self::Nobody => Duration::from_mins(5),
+            // No longer than a peer that fails is left alone at first.
+            Self::Unsure => Duration::from_secs(30),
+        }
+    }
+
+    /// About what it takes in memory, in bytes.
+    fn weight(&self) -> u32 {
+        let mxid = match self {
+            Self::Found(mxid) => mxid.as_str().len() * 2,
+            Self::Nobody | Self::Unsure => 0,
+        };
+        u32::try_from(128 + mxid).unwrap_or(u32::MAX).max(LIGHTEST)
+    }
+}
+
+/// The least that an answer counts for, in bytes.
+const LIGHTEST: u32 = 256;
+
+/// The most that is remembered, in bytes: 200,000 answers.
+const HEAVIEST: u64 = 200_000 * LIGHTEST as u64;
+
+/// Remembers answers by the lookup hash of their address under the current pepper, so that no
+/// address stays in memory, and what was asked in plain is found by its hash as well. With the pepper
+/// the answers of before are forgotten.
+pub struct Answers {
+    said: Cache<LookupHash, (Said, i64)>,
+    asked: Mutex<HashMap<LookupHash, watch::Receiver<()>>>,
+    clock: SharedClock,
+}
+
+impl Answers {
+    pub(super) fn new(clock: SharedClock) -> Self {
+        let said = Cache::builder()
+            .max_capacity(HEAVIEST)
+            .weigher(|_, (said, _): &(Said, i64)| said.weight())
+            .build();
+        Self { said, asked: Mutex::default(), clock }
+    }
+
+    /// What was said of an address, if that is still believed.
+    #[must_use]
+    pub fn get(&self, hash: &LookupHash) -> Option<Said> {
+        let (said, until_ms) = self.said.get(hash)?;
+        (self.clock.now_ms() < until_ms).then_some(said)
+    }
+
+    /// Sorts addresses by whether an answer is known, somebody is asking, or the caller has to.
+    pub fn claim(&self, hashes: impl IntoIterator<Item = LookupHash>) -> Claim<'_> {
+        let (sender, receiver) = watch::channel(());
+        let mut claim = Claim { answers: self, sender, mine: Vec::new(), others: Vec::new() };
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        for hash in hashes {
+            // Looked at under the lock: whoever asks stores the answer first and then ceases to ask.
+            if self.get(&hash).is_some() {
+                continue;
+            }
+            if let Some(other) = asked.get(&hash) {
+                claim.others.push((hash, other.clone()));
+            } else {
+                asked.insert(hash, receiver.clone());
+                claim.mine.push(hash);
+            }
+        }
+        drop(asked);
+        claim
+    }
+
+    fn is_asked(&self, hash: &LookupHash) -> bool {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).contains_key(hash)
+    }
+}
+
+/// The addresses that one caller asks about, so that nobody else does meanwhile.
+pub struct Claim<'a> {
+    answers: &'a Answers,
+    sender: watch::Sender<()>,
+    mine: Vec<LookupHash>,
+    others: Vec<(LookupHash, watch::Receiver<()>)>,
+}
+
+impl Claim<'_> {
+    /// What the caller has to ask about.
+    #[must_use]
+    pub fn mine(&self) -> &[LookupHash] {
+        &self.mine
+    }
+
+    /// Remembers what was said of an address.
+    pub fn keep(&self, hash: LookupHash, said: Said) {
+        let until_ms = self.answers.clock.now_ms().saturating_add(millis(said.holds_for()));
+        self.answers.said.insert(hash, (said, until_ms));
+        self.answers.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
+        self.sender.send_replace(());
+    }
+
+    /// Waits until nobody else is asking about the other addresses.
+    pub async fn others_are_done(&self) {
+        for (hash, receiver) in &self.others {
+            // Another one may have begun to ask after the first gave up; that isn't waited for.
+            let mut receiver = receiver.clone();
+            while self.answers.is_asked(hash) && receiver.changed().await.is_ok() {}
+        }
+    }
+}
+
+/// Who gave up asks no more.
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let own = self.sender.subscribe();
+        let mut asked = self.answers.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        for hash in &self.mine {
+            if asked.get(hash).is_some_and(|of| of.same_channel(&own)) {
+                asked.remove(hash);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn answers() -> (Answers, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::at(1_700_000_000_000));
+        (Answers::new(clock.clone()), clock)
+    }
+
+    fn alice() -> Said {
+        Said::Found("@alice:hs.example".parse().unwrap())
+    }
+
+    #[test]
+    fn an_answer_is_believed_for_its_time() {
+        for (said, seconds) in [(alice(), 3600), (Said::Nobody, 300), (Said::Unsure, 30)] {
+            let (answers, clock) = answers();
+            answers.claim([[1; 32]]).keep([1; 32], said.clone());
+            clock.advance(Duration::from_millis(seconds * 1000 - 1));
+            assert_eq!(answers.get(&[1; 32]), Some(said));
+            clock.advance(Duration::from_millis(1));
+            assert_eq!(answers.get(&[1; 32]), None);
+            assert_eq!(answers.claim([[1; 32]]).mine(), [[1; 32]]);
+        }
+    }
+
+    #[test]
+    fn one_asks_and_the_others_wait_until_that_one_is_answered() {
+        let (answers, _) = answers();
+        let first = answers.claim([[1; 32], [2; 32]]);
+        let second = answers.claim([[1; 32], [3; 32]]);
+        assert_eq!((first.mine(), second.mine()), (&[[1; 32], [2; 32]][..], &[[3; 32]][..]));
+        assert!(second.others_are_done().now_or_never().is_none());
+        first.keep([2; 32], Said::Nobody);
+        assert!(second.others_are_done().now_or_never().is_none());
+        first.keep([1; 32], alice());
+        assert!(second.others_are_done().now_or_never().is_some());
+        assert_eq!(answers.get(&[1; 32]), Some(alice()));
+        assert!(answers.claim([[1; 32], [2; 32]]).mine().is_empty());
+    }
+
+    #[test]
+    fn who_gives_up_leaves_the_question_to_others() {
+        let (answers, _) = answers();
+        let first = answers.claim([[1; 32]]);
+        let second = answers.claim([[1; 32]]);
+        drop(first);
+        assert!(second.others_are_done().now_or_never().is_some());
+        assert_eq!(answers.claim([[1; 32]]).mine(), [[1; 32]]);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (answers, _) = answers();
+        let claim = answers.claim([]);
+        for number in 0..250_000_u32 {
+            let mut hash = [0; 32];
+            hash[..4].copy_from_slice(&number.to_be_bytes());
+            claim.keep(hash, Said::Nobody);
+        }
+        answers.said.run_pending_tasks();
+        assert!(answers.said.weighted_size() <= HEAVIEST);
+        assert!(answers.said.entry_count() <= 200_000);
+    }
+}
