@@ -10,6 +10,7 @@
 mod commands;
 mod faults;
 mod log;
+mod neighbours;
 mod outage;
 mod peers;
 mod process;
