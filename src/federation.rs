@@ -24,7 +24,7 @@ use url::form_urlencoded;
 use self::{
     client::{Answer, Call, Client, Destination},
     discovery::Discovery,
-    dns::{Host, Records, Resolver, Service, Target},
+    dns::{Host, Records, Resolver, Service, Target, is_absent},
     identity::Identities,
     keys::Keys,
     peer::PeerKeys,

@@ -128,6 +128,11 @@ impl Resolver {
     }
 }
 
+/// Whether a name server said that there is nothing, in place of saying nothing.
+pub(super) fn is_absent(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref::<NetError>().is_some_and(NetError::is_no_records_found)
+}
+
 fn srv(record: &Record) -> Option<&SRV> {
     match &record.data {
         RData::SRV(srv) => Some(srv),

@@ -8,7 +8,9 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, MutexGuard};
 use url::{Host, Url};
 
-use super::{Client, Destination, Federation, FederationError, Records, Service, Target};
+use super::{
+    Answer, Client, Destination, Federation, FederationError, Records, Service, Target, is_absent,
+};
 use crate::{
     clock::{SharedClock, millis},
     config,
@@ -171,6 +173,27 @@ enum Finding {
     WellKnown(PeerAddress),
 }
 
+impl Finding {
+    fn discovered(&self) -> Discovered {
+        let (records, aliases) = match self {
+            Self::Nothing => return Discovered::Nothing,
+            Self::Ourselves => return Discovered::Ourselves,
+            Self::WellKnown(peer) => {
+                return Discovered::At(vec![peer.clone()], FoundBy::WellKnown);
+            }
+            Self::Service(records, aliases) => (records, aliases),
+        };
+        let Service::At(targets) = records.service() else { return Discovered::Nothing };
+        let peers: Vec<PeerAddress> = targets
+            .iter()
+            .filter(|target| target.port != 0 && !aliases.contains(&target.host))
+            .take(MAX_TARGETS)
+            .filter_map(peer_at)
+            .collect();
+        if peers.is_empty() { Discovered::Nothing } else { Discovered::At(peers, FoundBy::Service) }
+    }
+}
+
 impl Default for Known {
     fn default() -> Self {
         Self { finding: None, fresh_until_ms: i64::MIN, failures: 0 }
@@ -208,7 +231,7 @@ impl Identities {
             self.ask(client, domain, &mut known, now_ms).await?;
         }
         let finding = known.finding.as_ref().ok_or(FederationError::AskedTooSoon)?;
-        Ok(self.discovered(finding))
+        Ok(finding.discovered())
     }
 
     async fn ask(
@@ -262,11 +285,14 @@ impl Identities {
     ) -> Result<(Finding, Duration), FederationError> {
         let url = Url::parse(&format!("https://{domain}/.well-known/matrix/client"))
             .map_err(|_| FederationError::Unusable(domain.to_owned()))?;
-        let answer = client.get_url(url, MAX_WELL_KNOWN).await?;
-        let peer = match answer.status {
-            200 => named_in(&answer.body),
-            status @ 500.. => return Err(FederationError::Status(status)),
-            _ => None,
+        let peer = match client.get_url(url, MAX_WELL_KNOWN).await {
+            Ok(Answer { status: 200, body, .. }) => named_in(&body),
+            Ok(Answer { status, .. }) if status >= 500 => {
+                return Err(FederationError::Status(status));
+            }
+            Ok(_) | Err(FederationError::AddressRefused(_)) => None,
+            Err(FederationError::Dns { source, .. }) if is_absent(source.as_ref()) => None,
+            Err(error) => return Err(error),
         };
         Ok(match peer {
             None => (Finding::Nothing, NOTHING_LIFETIME),
@@ -282,28 +308,6 @@ impl Identities {
         self.own.iter().any(|(own_host, own_port)| {
             own_host.eq_ignore_ascii_case(host) && own_port.is_none_or(|own_port| own_port == port)
         })
-    }
-
-    fn discovered(&self, finding: &Finding) -> Discovered {
-        match finding {
-            Finding::Nothing => Discovered::Nothing,
-            Finding::Ourselves => Discovered::Ourselves,
-            Finding::WellKnown(peer) => Discovered::At(vec![peer.clone()], FoundBy::WellKnown),
-            Finding::Service(records, aliases) => {
-                let Service::At(targets) = records.service() else { return Discovered::Nothing };
-                let peers: Vec<PeerAddress> = targets
-                    .iter()
-                    .filter(|target| target.port != 0 && !aliases.contains(&target.host))
-                    .take(MAX_TARGETS)
-                    .filter_map(peer_at)
-                    .collect();
-                if peers.is_empty() {
-                    Discovered::Nothing
-                } else {
-                    Discovered::At(peers, FoundBy::Service)
-                }
-            }
-        }
     }
 }
 

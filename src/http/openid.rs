@@ -2,18 +2,13 @@
 
 use actix_web::web::{Data, Json};
 use serde_json::{Value, json};
-use url::Url;
 
 use super::{error::ApiError, extract::Query};
 use crate::{app::App, service};
 
 /// `GET /.well-known/matrix/server` — [spec](https://spec.matrix.org/v1.19/server-server-api/#getwell-knownmatrixserver)
 pub(super) async fn well_known(app: Data<App>) -> Json<Value> {
-    let url = Url::parse(&app.config.server.base_url).ok();
-    let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-    // Without a port another one would be taken than that of the API.
-    let port = url.as_ref().and_then(Url::port_or_known_default).unwrap_or(443);
-    Json(json!({ "m.server": format!("{host}:{port}") }))
+    Json(json!({ "m.server": service::openid::place(&app.config.server) }))
 }
 
 /// `GET /_matrix/federation/v1/openid/userinfo` — [spec](https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1openiduserinfo)

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use crate::{
     app::App,
     clock::millis,
+    config,
     federation::{OpenIdToken, PeerAddress},
     matrix::id::UserId,
     secret,
@@ -28,6 +31,16 @@ pub fn own_user(app: &App) -> String {
 #[must_use]
 pub fn is_peer(mxid: &UserId) -> bool {
     mxid.as_str().starts_with(LOCALPART)
+}
+
+/// Where peers ask whose a token is: host and port of the base URL. Without a port another one would
+/// be taken than that of the API.
+#[must_use]
+pub fn place(server: &config::Server) -> String {
+    let url = Url::parse(&server.base_url).ok();
+    let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
+    let port = url.as_ref().and_then(Url::port_or_known_default).unwrap_or(443);
+    format!("{host}:{port}")
 }
 
 /// Makes a token for registering with `peer`. It can be used once, at any node.

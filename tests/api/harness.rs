@@ -275,9 +275,9 @@ impl Session {
 
 impl Caller<'_> {
     /// A request to a path of the v2 API, or to any when `path` is the root or begins with
-    /// `/_matrix`, `/health` or `/metrics`.
+    /// `/_matrix`, `/.well-known`, `/health` or `/metrics`.
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        let others = ["/_matrix", "/health", "/metrics"];
+        let others = ["/_matrix", "/.well-known", "/health", "/metrics"];
         let path = if path == "/" || others.iter().any(|other| path.starts_with(other)) {
             path.to_owned()
         } else {

@@ -17,6 +17,7 @@ mod limit;
 mod lookup;
 mod medium;
 mod onbind;
+mod openid;
 mod outbox;
 mod page;
 mod pepper;

@@ -1,4 +1,4 @@
-//! How homeservers are found and asked, over real DNS, TCP and TLS on loopback.
+//! How homeservers and other identity servers are found and asked, over real DNS, TCP and TLS on loopback.
 #![expect(clippy::unwrap_used, reason = "a test stops where it can't go on")]
 #![expect(clippy::indexing_slicing, reason = "a test stops where it can't go on")]
 
@@ -13,14 +13,16 @@ mod homeserver;
 mod client;
 mod discovery;
 mod guard;
+mod identity;
 mod log;
 mod openid;
+mod peer;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bindery::{
     clock::ManualClock,
-    config,
+    config::{self, Config},
     federation::{Federation, OpenIdError},
 };
 
@@ -48,18 +50,25 @@ impl World {
 
     /// The same with another configuration.
     async fn with(configure: impl FnOnce(&mut config::Federation)) -> Self {
+        Self::configured(|config| configure(&mut config.federation)).await
+    }
+
+    /// The same with another configuration of anything.
+    async fn configured(configure: impl FnOnce(&mut Config)) -> Self {
         let dns = FakeDns::start().await;
         let ca = Ca::new();
         let clock = Arc::new(ManualClock::at(1_700_000_000_000));
-        let mut federation = config::Federation {
-            allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
-            deny_networks: Vec::new(),
-            ca_file: Some(ca.file().to_owned()),
-            timeout: Duration::from_secs(10),
-        };
-        configure(&mut federation);
-        let servers = config::Dns { nameservers: vec![dns.address()] };
-        let federation = Federation::new(&federation, &servers, clock.clone()).unwrap();
+        let mut config = Config::from_toml(
+            "server.name = 'id.example'\nserver.base_url = 'https://id.example:8090'",
+        )
+        .unwrap();
+        config.federation.allow_networks = vec!["127.0.0.0/8".parse().unwrap()];
+        config.federation.ca_file = Some(ca.file().to_owned());
+        config.federation.timeout = Duration::from_secs(10);
+        config.peers.timeout = Duration::from_secs(10);
+        config.dns.nameservers = vec![dns.address()];
+        configure(&mut config);
+        let federation = Federation::new(&config, clock.clone()).unwrap();
         Self { dns, ca, clock, federation }
     }
 

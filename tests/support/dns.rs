@@ -9,7 +9,7 @@ use std::{
 
 use hickory_server::{
     Server,
-    net::runtime::Time,
+    net::{runtime::Time, xfer::Protocol},
     proto::{
         op::{Metadata, ResponseCode},
         rr::{
@@ -24,8 +24,8 @@ use tokio::net::{TcpListener, UdpSocket};
 
 /// The fake name server; it stops when it is dropped.
 ///
-/// Its answers may not be kept (their time to live is 0), so a change counts from the next
-/// question on.
+/// Its answers may not be kept (their time to live is 0) unless a test says so: a change counts from
+/// the next question on.
 pub(crate) struct FakeDns {
     address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
@@ -38,6 +38,9 @@ struct Zone {
     answers: HashMap<(String, RecordType), VecDeque<Vec<RData>>>,
     failing: Vec<String>,
     queries: Vec<String>,
+    queries_by_tcp: Vec<String>,
+    /// How long the answers about a name hold, in seconds.
+    lifetimes: HashMap<String, u32>,
 }
 
 struct Handler(Arc<Mutex<Zone>>);
@@ -104,6 +107,16 @@ impl FakeDns {
         self.zone.lock().unwrap().queries.clone()
     }
 
+    /// What was asked so far by TCP, as after an answer that was too long for UDP.
+    pub(crate) fn queries_by_tcp(&self) -> Vec<String> {
+        self.zone.lock().unwrap().queries_by_tcp.clone()
+    }
+
+    /// Lets the answers about `name` hold for `seconds`.
+    pub(crate) fn keep(&self, name: &str, seconds: u32) {
+        self.zone.lock().unwrap().lifetimes.insert(name.to_owned(), seconds);
+    }
+
     fn set(&self, name: &str, kind: RecordType, turns: VecDeque<Vec<RData>>) {
         self.zone.lock().unwrap().answers.insert((name.to_ascii_lowercase(), kind), turns);
     }
@@ -115,17 +128,18 @@ impl Zone {
         if self.failing.iter().any(|failing| failing == name) {
             return (ResponseCode::ServFail, Vec::new());
         }
+        let ttl = self.lifetimes.get(name).copied().unwrap_or(0);
         let mut records = Vec::new();
         let mut name = name.to_owned();
         while let Some(turns) = self.answers.get(&(name.clone(), RecordType::CNAME)) {
             let RData::CNAME(target) = &turns[0][0] else { break };
-            records.push(Record::from_rdata(fqdn(&name), 0, RData::CNAME(target.clone())));
+            records.push(Record::from_rdata(fqdn(&name), ttl, RData::CNAME(target.clone())));
             target.0.to_ascii().trim_end_matches('.').clone_into(&mut name);
         }
         if let Some(turns) = self.answers.get_mut(&(name.clone(), kind)) {
             let turn = if turns.len() > 1 { turns.pop_front() } else { turns.front().cloned() };
             let turn = turn.unwrap_or_default();
-            records.extend(turn.into_iter().map(|data| Record::from_rdata(fqdn(&name), 0, data)));
+            records.extend(turn.into_iter().map(|data| Record::from_rdata(fqdn(&name), ttl, data)));
         }
         let is_known = !records.is_empty() || self.answers.keys().any(|(known, _)| *known == name);
         (if is_known { ResponseCode::NoError } else { ResponseCode::NXDomain }, records)
@@ -140,8 +154,14 @@ impl RequestHandler for Handler {
         mut response_handle: R,
     ) -> ResponseInfo {
         let query = request.request_info().unwrap().query;
-        let name = query.name().to_string().trim_end_matches('.').to_owned();
-        let (code, records) = self.0.lock().unwrap().answer(&name, query.query_type());
+        let name = Name::from(query.name()).to_ascii().trim_end_matches('.').to_owned();
+        let (code, records) = {
+            let mut zone = self.0.lock().unwrap();
+            if request.protocol() == Protocol::Tcp {
+                zone.queries_by_tcp.push(format!("{} {name}", query.query_type()));
+            }
+            zone.answer(&name, query.query_type())
+        };
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.response_code = code;
         metadata.recursion_available = true;
