@@ -11,22 +11,24 @@
 #![expect(clippy::print_stdout, reason = "why a test failed often stands in a server's log")]
 
 mod account;
-mod api;
 mod association;
 mod bindery;
 mod invite;
 mod person;
-mod process;
 mod sdk;
 mod synapse;
 mod world;
 
+#[path = "../support/client.rs"]
+mod api;
 #[path = "../support/authority.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod authority;
 #[path = "../support/dns.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod dns;
+#[path = "../support/process.rs"]
+mod process;
 #[path = "../support/smtp.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod smtp;

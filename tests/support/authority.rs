@@ -3,7 +3,8 @@
 use std::{io::Write, path::Path, sync::Arc};
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    IsCa, KeyPair,
 };
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 
@@ -46,6 +47,18 @@ impl Ca {
     /// A certificate for `names` and its key, for servers that read PEM files.
     pub(crate) fn pem(&self, names: &[&str]) -> (String, String) {
         let (certificate, key) = self.certificate(names);
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// A certificate for 127.0.0.1 with these common names, and its key, as PEM files hold them.
+    pub(crate) fn pem_of(&self, common_names: &[&str]) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        for name in common_names {
+            params.distinguished_name.push(DnType::CommonName, *name);
+        }
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())
     }
 
