@@ -4,16 +4,16 @@ pub mod peers;
 
 use std::sync::Arc;
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use self::peers::Peers;
 use crate::{
     clock::{SharedClock, millis},
-    config::{self, Config, Rate},
+    config::{self, Config, Neighbour, Rate},
     delivery::{Delivery, DeliveryError},
-    federation::{Federation, SetupError},
+    federation::{Federation, Neighbours, NeighboursError, SetupError},
     matrix::{medium::Mediums, signing::KeyRing, threepid::ThreePid},
     messages::{Messages, MessagesError},
     metrics::{Metrics, Outcome},
@@ -33,6 +33,8 @@ pub struct App {
     pub delivery: Delivery,
     /// The door to other servers.
     pub federation: Federation,
+    /// The door to neighbours.
+    pub neighbours: Neighbours,
     /// The long-term signing keys.
     pub keys: KeyRing,
     /// The kinds of 3PIDs.
@@ -50,6 +52,10 @@ pub struct App {
     pub sms_shut_off_day: AtomicI64,
     /// Wakes who tells homeservers of binds.
     pub onbind_is_due: Notify,
+    /// Wakes who tells neighbours of binds and unbinds.
+    pub push_is_due: watch::Sender<()>,
+    /// Whether the log for neighbours holds what was bound before there were some.
+    pub log_is_complete: AtomicBool,
 }
 
 /// Why a door can't be opened.
@@ -64,6 +70,9 @@ pub enum OpenError {
     /// The door to other servers.
     #[error("requests to other servers (`[federation]`, `[dns]`)")]
     Federation(#[from] SetupError),
+    /// The door to neighbours.
+    #[error("neighbours (`[replication]`)")]
+    Neighbours(#[from] NeighboursError),
 }
 
 impl App {
@@ -78,20 +87,27 @@ impl App {
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
         let messages = Arc::new(Messages::new(&config)?);
+        let metrics = Metrics::default();
+        for neighbour in &config.peers.replicate {
+            metrics.know_neighbour(neighbour.name.as_str());
+        }
         Ok(Self {
             delivery: Delivery::new(&config, messages.clone(), clock.clone())?,
             messages,
             federation: Federation::new(&config, clock.clone())?,
+            neighbours: Neighbours::new(&config)?,
             mediums: Arc::new(mediums(&config)),
             peers: Peers::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
+            metrics: metrics(&config),
             config,
             store,
             keys,
             clock,
-            metrics: Metrics::default(),
             sms_shut_off_day: AtomicI64::new(i64::MIN),
             onbind_is_due: Notify::new(),
+            push_is_due: watch::Sender::new(()),
+            log_is_complete: AtomicBool::new(false),
         })
     }
 
@@ -105,12 +121,36 @@ impl App {
         self.metrics.message(to.medium().as_str(), outcome);
     }
 
+    /// The neighbours that are told of binds and unbinds.
+    pub fn told_neighbours(&self) -> impl Iterator<Item = &Neighbour> {
+        self.config.peers.replicate.iter().filter(|neighbour| neighbour.url.is_some())
+    }
+
+    /// Whether there is anybody to tell of binds and unbinds.
+    #[must_use]
+    pub fn has_told_neighbours(&self) -> bool {
+        self.told_neighbours().next().is_some()
+    }
+
+    /// The names of all neighbours: what others said before isn't believed any more.
+    #[must_use]
+    pub fn believed_origins(&self) -> Vec<String> {
+        self.config.peers.replicate.iter().map(|neighbour| neighbour.name.to_string()).collect()
+    }
+
     /// Sessions that were last changed then or earlier are expired; in milliseconds since the
     /// Unix epoch.
     #[must_use]
     pub fn oldest_session(&self) -> i64 {
         self.clock.now_ms() - millis(self.config.sessions.lifetime)
     }
+}
+
+/// All counts, at zero.
+fn metrics(config: &Config) -> Metrics {
+    let metrics = Metrics::default();
+    config.mediums.keys().for_each(|medium| metrics.know_medium(medium));
+    metrics
 }
 
 /// E-mail, phone, and what the configuration adds to them.

@@ -3,19 +3,22 @@
 mod account;
 mod invites;
 mod keys;
+mod quarantine;
 mod serve;
+mod templates;
 
 use std::{
     io::{self, ErrorKind, Write},
     path::PathBuf,
     process::ExitCode,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     config::{Config, Database, DatabaseKind},
+    messages::Messages,
     store::Store,
 };
 
@@ -72,6 +75,16 @@ enum Command {
     /// See which invitations wait, and deliver or revoke them
     #[command(subcommand)]
     Invites(invites::Command),
+    /// See what people read: list, show and preview the templates of mails and pages
+    #[command(
+        subcommand,
+        after_help = "These need the configuration and no database. docs/messages.md tells how \
+                      templates and words are overridden."
+    )]
+    Templates(templates::Command),
+    /// See what neighbours sent
+    #[command(subcommand)]
+    Peers(PeersCommand),
     /// Print a completion script for a shell
     #[command(after_help = "For bash: bindery completions bash > \
                             ~/.local/share/bash-completion/completions/bindery")]
@@ -79,6 +92,13 @@ enum Command {
         /// The shell it is for
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Subcommand)]
+enum PeersCommand {
+    /// See what neighbours replicated that can't be believed
+    #[command(subcommand)]
+    Quarantine(quarantine::Command),
 }
 
 #[derive(Subcommand)]
@@ -109,6 +129,13 @@ pub fn run() -> ExitCode {
             return ExitCode::from(MISCONFIGURED);
         }
     };
+    // Where texts are of use they have to be right, and all faults are told, each in its line.
+    if let Command::Serve | Command::Config(_) | Command::Templates(_) = cli.command
+        && let Err(error) = Messages::new(&config)
+    {
+        complain(&error.to_string());
+        return ExitCode::from(MISCONFIGURED);
+    }
     exit(carry_out(cli.command, config))
 }
 
@@ -147,7 +174,11 @@ fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Config(ConfigCommand::Check) => say("The configuration is fine."),
         Command::Keys(command) => keys::run(&command, &config),
         Command::Account(command) => in_runtime(account::run(command, config)),
+        Command::Templates(command) => templates::run(command, &config),
         Command::Invites(command) => in_runtime(invites::run(command, config)),
+        Command::Peers(PeersCommand::Quarantine(command)) => {
+            in_runtime(quarantine::run(command, config))
+        }
         Command::Completions { .. } => Ok(()),
     }
 }
@@ -185,4 +216,14 @@ fn say(line: &str) -> anyhow::Result<()> {
 /// Prints what went wrong. Where that can't be printed there is nobody to read it.
 fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
+}
+
+/// The last second of the year 9999, the last that the format of [`date`] can hold; in milliseconds
+/// since the Unix epoch.
+const LAST_DATE: i64 = 253_402_300_799_000;
+
+/// A time, in milliseconds since the Unix epoch, as people read it.
+fn date(ms: i64) -> String {
+    let since_epoch = Duration::from_millis(ms.clamp(0, LAST_DATE).unsigned_abs());
+    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since_epoch)
 }

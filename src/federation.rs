@@ -8,6 +8,7 @@ mod guard;
 mod identity;
 mod keys;
 mod peer;
+mod push;
 
 use std::{
     error::Error,
@@ -34,6 +35,7 @@ pub use identity::{Discovered, FoundBy, PeerAddress};
 pub use peer::{
     HashDetails, HashedQuery, OpenIdToken, PeerError, PeerPolicy, PeerThreepid, PeerVersions,
 };
+pub use push::{Neighbours, NeighboursError, PushError};
 
 use crate::{
     clock::SharedClock,

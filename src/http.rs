@@ -11,6 +11,7 @@ mod lookup;
 mod openid;
 mod page;
 mod public;
+mod replication;
 mod session;
 mod v1;
 
@@ -25,6 +26,7 @@ use actix_web::{
 };
 
 use self::error::ApiError;
+pub use self::replication::serve_neighbours;
 
 /// Adds all paths, for a server whose application data holds the [`crate::app::App`].
 pub fn routes(config: &mut ServiceConfig) {
@@ -70,6 +72,17 @@ pub fn routes(config: &mut ServiceConfig) {
             .service(at(v("/v2/3pid/unbind"), "POST", [post().to(association::unbind)]))
             .service(at(v("/v2/store-invite"), "POST", [post().to(invite::store_invite)]))
             .service(at(v("/v2/sign-ed25519"), "POST", [post().to(invite::sign)]))
+            .default_service(web::to(|| ready(Err::<&str, _>(ApiError::UnknownEndpoint)))),
+    );
+}
+
+/// Adds the paths that neighbours have, for a server that knows them by their certificates.
+fn neighbour_routes(config: &mut ServiceConfig) {
+    let post = || web::method(Method::POST);
+    config.service(
+        web::scope("")
+            .wrap(from_fn(edge::edge))
+            .service(at(v("/replicate/v1/push"), "POST", [post().to(replication::push)]))
             .default_service(web::to(|| ready(Err::<&str, _>(ApiError::UnknownEndpoint)))),
     );
 }

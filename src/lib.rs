@@ -7,6 +7,7 @@
 pub mod cause;
 pub mod clock;
 pub mod metrics;
+pub mod mutual_tls;
 pub mod roots;
 pub mod secret;
 pub mod text;
@@ -40,6 +41,8 @@ pub mod service {
     pub mod onbind;
     pub mod openid;
     pub mod peers;
+    pub mod push;
+    pub mod replication;
     pub mod session;
     pub mod sms;
 }

@@ -10,6 +10,7 @@ mod locale;
 mod mails;
 mod pages;
 mod phrase;
+mod preview;
 mod sample;
 mod speaker;
 mod variables;
@@ -23,6 +24,7 @@ use crate::{config::Config, matrix::id::ServerName};
 pub use fault::{Faults, MessagesError};
 use library::Library;
 use phrase::Form;
+pub use preview::Preview;
 pub use variables::{Template, Variable, templates};
 
 /// What people read.
@@ -294,14 +296,12 @@ impl Messages {
 
     /// The brand, if it is one's.
     #[must_use]
-    #[expect(clippy::unused_self, reason = "a style means something only here")]
     pub fn brand<'a>(&self, style: &'a Style) -> Option<&'a str> {
         style.brand.as_deref()
     }
 
     /// The locale.
     #[must_use]
-    #[expect(clippy::unused_self, reason = "a style means something only here")]
     pub fn locale<'a>(&self, style: &'a Style) -> &'a str {
         &style.locale
     }
@@ -323,7 +323,8 @@ fn wrapped(text: &str) -> String {
     for line in text.lines() {
         let mut width = 0;
         for word in line.trim_end().split(' ') {
-            let length = word.chars().count();
+            // Word joiners, which keep programs from making links, take no room.
+            let length = word.chars().filter(|c| *c != '\u{2060}').count();
             if width > 0 && width + 1 + length > WIDTH {
                 wrapped.push('\n');
                 width = 0;

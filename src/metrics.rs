@@ -1,5 +1,5 @@
 //! What monitoring reads: counts of messages, and how far the day's budget of text messages is
-//! spent, in the text format of Prometheus and OpenMetrics.
+//! spent, in the text format of Prometheus and `OpenMetrics`.
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text},
@@ -95,6 +95,12 @@ struct RefusalLabels {
     reason: Label,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NeighbourLabels {
+    neighbour: String,
+    outcome: Label,
+}
+
 /// One of few values that the program itself knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Label(&'static str);
@@ -116,6 +122,31 @@ pub struct Metrics {
     sms_refused: Family<RefusalLabels, Counter>,
     sms_today: Gauge,
     sms_budget_exhausted: Gauge,
+    replication_received: Family<NeighbourLabels, Counter>,
+    replication_pushes: Family<NeighbourLabels, Counter>,
+}
+
+/// What became of what a neighbour sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Received {
+    /// It was taken.
+    Taken,
+    /// It was known, or older than what was known.
+    Known,
+    /// It can't be believed.
+    Quarantined,
+}
+
+impl Received {
+    const ALL: [Self; 3] = [Self::Taken, Self::Known, Self::Quarantined];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Known => "known",
+            Self::Quarantined => "quarantined",
+        }
+    }
 }
 
 impl Default for Metrics {
@@ -143,7 +174,26 @@ impl Default for Metrics {
             "Whether the budget of this UTC day is spent (1) or not (0)",
             Gauge::clone(&sms_budget_exhausted),
         );
-        let metrics = Self { registry, messages, sms_refused, sms_today, sms_budget_exhausted };
+        let (replication_received, replication_pushes) = (Family::default(), Family::default());
+        registry.register(
+            "bindery_replication_received",
+            "Associations and removals that neighbours sent, by what became of them",
+            Family::clone(&replication_received),
+        );
+        registry.register(
+            "bindery_replication_pushes",
+            "Requests that told neighbours of binds and unbinds, by outcome",
+            Family::clone(&replication_pushes),
+        );
+        let metrics = Self {
+            registry,
+            messages,
+            sms_refused,
+            sms_today,
+            sms_budget_exhausted,
+            replication_received,
+            replication_pushes,
+        };
         // A rate can't be told of a series that begins with its first event.
         for reason in SmsReason::ALL {
             metrics.sms_refusals(reason).inc_by(0);
@@ -176,6 +226,34 @@ impl Metrics {
     pub fn set_sms_today(&self, count: i64, is_exhausted: bool) {
         self.sms_today.set(count);
         self.sms_budget_exhausted.set(i64::from(is_exhausted));
+    }
+
+    /// Shows the counts of a neighbour before it was told or has told anything.
+    pub fn know_neighbour(&self, name: &str) {
+        for outcome in Received::ALL {
+            self.received(name, outcome, 0);
+        }
+        for is_taken in [true, false] {
+            self.pushes_of(name, is_taken).inc_by(0);
+        }
+    }
+
+    /// Counts what a neighbour sent.
+    pub fn received(&self, neighbour: &str, outcome: Received, count: u64) {
+        let outcome = Label(outcome.as_str());
+        let labels = NeighbourLabels { neighbour: neighbour.to_owned(), outcome };
+        self.replication_received.get_or_create_owned(&labels).inc_by(count);
+    }
+
+    /// Counts a request to a neighbour, which took it or didn't.
+    pub fn pushed(&self, neighbour: &str, is_taken: bool) {
+        self.pushes_of(neighbour, is_taken).inc();
+    }
+
+    fn pushes_of(&self, neighbour: &str, is_taken: bool) -> Counter {
+        let outcome = Label(if is_taken { "taken" } else { "failed" });
+        let labels = NeighbourLabels { neighbour: neighbour.to_owned(), outcome };
+        self.replication_pushes.get_or_create_owned(&labels)
     }
 
     /// All of it as text.

@@ -2,16 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use crate::{app::App, service};
+use crate::{app::App, config::Neighbour, service};
 
 /// How often there is something to do, and how often owed invitations are looked for at least.
 const ROUND: Duration = Duration::from_secs(30);
 
 /// Works until `stop` says `true`.
 pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
-    tokio::join!(tidy_up(&app, stop.clone()), tell_homeservers(&app, stop));
+    let neighbours =
+        join_all(app.told_neighbours().map(|one| tell_neighbour(&app, one, stop.clone())));
+    tokio::join!(tidy_up(&app, stop.clone()), tell_homeservers(&app, stop), neighbours);
 }
 
 async fn tidy_up(app: &App, mut stop: watch::Receiver<bool>) {
@@ -73,6 +76,36 @@ pub async fn deliver(app: &App) -> Duration {
         Ok(next) => next.unwrap_or(ROUND).clamp(Duration::from_millis(50), ROUND),
         Err(error) => {
             tracing::error!(%error, "owed invitations could not be looked at");
+            ROUND
+        }
+    }
+}
+
+/// Each neighbour has a loop of its own, so that none waits for another.
+async fn tell_neighbour(app: &App, neighbour: &Neighbour, mut stop: watch::Receiver<bool>) {
+    let mut due = app.push_is_due.subscribe();
+    loop {
+        let pause = push(app, neighbour).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = due.changed() => {}
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}
+
+/// Tells a neighbour once what is due; answers how long to wait for more.
+pub async fn push(app: &App, neighbour: &Neighbour) -> Duration {
+    let told = async {
+        service::push::catch_up(app).await?;
+        service::push::tell(app, neighbour).await?;
+        service::push::time_to_next(app, neighbour).await
+    };
+    match told.await {
+        // Other nodes may have something to tell meanwhile.
+        Ok(next) => next.unwrap_or(ROUND).clamp(Duration::from_millis(50), ROUND),
+        Err(error) => {
+            tracing::error!(%error, "neighbours could not be told");
             ROUND
         }
     }

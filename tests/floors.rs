@@ -19,7 +19,7 @@ use syn::{
 
 /// Lowest first; the modules of one row are strangers to each other.
 const FLOORS: &[&[&str]] = &[
-    &["cause", "clock", "metrics", "roots", "secret", "text"],
+    &["cause", "clock", "metrics", "mutual_tls", "roots", "secret", "text"],
     &["matrix", "rate_limit"],
     &["config"],
     &["messages"],
@@ -55,7 +55,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ),
     ("delivery", &["provider", "gateway"]),
     ("service", &["openid", "sms", "peers"]),
-    ("http", &["error", "fields", "extract"]),
+    ("http", &["error", "fields", "extract", "session"]),
     ("cli", &["keys"]),
 ];
 
@@ -65,6 +65,8 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("diesel_migrations", &["store"]),
     ("libsqlite3_sys", &["store"]),
     ("actix_web", &["http", "cli"]),
+    ("actix_tls", &["http"]),
+    ("x509_parser", &["mutual_tls"]),
     ("lettre", &["delivery", "config", "messages"]),
     ("reqwest", &["federation", "delivery::provider", "delivery::gateway", "delivery::sms"]),
     ("twilio", &["delivery::sms"]),

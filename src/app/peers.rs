@@ -69,7 +69,9 @@ impl Peer {
     /// The right to ask it once, unless it is left alone now.
     #[must_use]
     pub fn admits(&self) -> Option<Attempt<'_>> {
-        self.breaker().admits(self.clock.now_ms()).then_some(Attempt { peer: self, is_told: false })
+        let is_admitted = self.breaker().admits(self.clock.now_ms());
+        // Made only where it is had: dropping one gives it back.
+        is_admitted.then(|| Attempt { peer: self, is_told: false })
     }
 
     fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {

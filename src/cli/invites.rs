@@ -1,11 +1,9 @@
 //! `bindery invites`: what the operator does about invitations.
 
-use std::time::{Duration, SystemTime};
-
 use anyhow::bail;
 use clap::Subcommand;
 
-use super::{existing_store, say};
+use super::{date, existing_store, say};
 use crate::{
     clock::{Clock, SystemClock},
     config::Config,
@@ -110,14 +108,4 @@ fn details(invite: &Invite) -> String {
     lines.extend(invite.last_error.iter().map(|error| format!("last error: {error}")));
     lines.push(format!("request: {}", invite.request));
     lines.join("\n")
-}
-
-/// The last second of the year 9999, the last that the format of [`date`] can hold; in milliseconds
-/// since the Unix epoch.
-const LAST_DATE: i64 = 253_402_300_799_000;
-
-/// A time, in milliseconds since the Unix epoch, as people read it.
-fn date(ms: i64) -> String {
-    let since_epoch = Duration::from_millis(ms.clamp(0, LAST_DATE).unsigned_abs());
-    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since_epoch)
 }

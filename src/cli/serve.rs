@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpServer, dev::ServerHandle, web::Data};
+use actix_web::{
+    HttpServer,
+    dev::{Server, ServerHandle},
+    web::Data,
+};
 use anyhow::Context;
 use secrecy::ExposeSecret;
 use tokio::{
@@ -20,9 +24,10 @@ use super::{keys, say};
 use crate::{
     app::App,
     clock::{SharedClock, SystemClock},
-    config::{self, Config, DatabaseKind, EmailTransport, Log, LogFormat, SmsProvider, Tls},
+    config::{Config, DatabaseKind, EmailTransport, Log, LogFormat, Replication, SmsProvider, Tls},
     http,
     matrix::signing::{KeyRing, SigningKey},
+    mutual_tls::Credentials,
     service,
     store::Store,
     worker,
@@ -35,17 +40,22 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<()> {
     start_log(&config.log)?;
     let mut signals = Signals::catch()?;
     // First of all: what can't listen must not touch the database of the one that does.
-    let listeners = bind(&config.server)?;
+    let listeners = bind("server.listen", &config.server.listen)?;
+    let of_neighbours = config.replication.as_ref().map_or(&[][..], |config| &config.listen);
+    let for_neighbours = bind("replication.listen", of_neighbours)?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let app = tokio::select! {
         opened = open(config) => Data::new(opened?),
         () = signals.next() => anyhow::bail!("stopped before it had started"),
     };
     let server = listen(&app, listeners)?;
+    let replication = listen_to_neighbours(&app, for_neighbours)?;
     let (stop, stopped) = watch::channel(false);
     let work = tokio::spawn(worker::run(app.clone().into_inner(), stopped));
-    let handle = server.handle();
+    let handles =
+        Handles { server: server.handle(), replication: replication.as_ref().map(Server::handle) };
     let serving = tokio::spawn(server);
+    replication.map(tokio::spawn);
     match app.config.log.format {
         LogFormat::Text => greet(&app, &addresses)?,
         // Lines that are no JSON would disturb whoever reads output and log together.
@@ -53,7 +63,7 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<()> {
             tracing::info!(?addresses, server = %app.config.server.name, "listening");
         }
     }
-    stop_on_signal(signals, handle, serving).await?;
+    stop_on_signal(signals, handles, serving).await?;
     stop.send_replace(true);
     // A round of the worker that hangs on the database must not keep the process alive.
     let _ = tokio::time::timeout(Duration::from_secs(1), work).await;
@@ -100,8 +110,8 @@ fn signing_keys(config: &Config, is_new: bool) -> anyhow::Result<KeyRing> {
     keys::read(path)
 }
 
-/// Takes the addresses that the server listens on.
-fn bind(server: &config::Server) -> anyhow::Result<Vec<TcpListener>> {
+/// Takes the addresses to listen on, those of `setting`.
+fn bind(setting: &str, addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
     let listener = |address: &SocketAddr| {
         TcpListener::bind(address).map_err(|error| {
             let remedy = match error.kind() {
@@ -115,13 +125,13 @@ fn bind(server: &config::Server) -> anyhow::Result<Vec<TcpListener>> {
                 }
                 _ => "",
             };
-            anyhow::anyhow!("can't listen on {address} (`server.listen`): {error}{remedy}")
+            anyhow::anyhow!("can't listen on {address} (`{setting}`): {error}{remedy}")
         })
     };
-    server.listen.iter().map(listener).collect()
+    addresses.iter().map(listener).collect()
 }
 
-fn listen(app: &Data<App>, listeners: Vec<TcpListener>) -> anyhow::Result<actix_web::dev::Server> {
+fn listen(app: &Data<App>, listeners: Vec<TcpListener>) -> anyhow::Result<Server> {
     let shared = app.clone();
     let mut server = HttpServer::new(move || {
         actix_web::App::new().app_data(shared.clone()).configure(http::routes)
@@ -136,6 +146,22 @@ fn listen(app: &Data<App>, listeners: Vec<TcpListener>) -> anyhow::Result<actix_
         };
     }
     Ok(server.run())
+}
+
+/// Where neighbours push to, if anywhere.
+fn listen_to_neighbours(
+    app: &Data<App>,
+    listeners: Vec<TcpListener>,
+) -> anyhow::Result<Option<Server>> {
+    let Some(replication) = app.config.replication.as_ref().filter(|_| !listeners.is_empty())
+    else {
+        return Ok(None);
+    };
+    let Replication { certificate, key, ca_file, .. } = replication;
+    let tls = Credentials::read(certificate, key, ca_file).and_then(|files| files.server());
+    let tls = tls.context("`[replication]`")?;
+    tracing::info!(addresses = ?replication.listen, name = %app.neighbours.own_name(), "neighbours can push");
+    Ok(Some(http::serve_neighbours(app, listeners, &tls)?))
 }
 
 fn tls_config(tls: &Tls) -> anyhow::Result<rustls::ServerConfig> {
@@ -221,10 +247,28 @@ impl Signals {
     }
 }
 
+/// The servers that run.
+struct Handles {
+    server: ServerHandle,
+    replication: Option<ServerHandle>,
+}
+
+impl Handles {
+    /// Lets requests end.
+    async fn drain(&self) {
+        let replication = async {
+            if let Some(replication) = &self.replication {
+                replication.stop(true).await;
+            }
+        };
+        tokio::join!(self.server.stop(true), replication);
+    }
+}
+
 /// Waits for a signal and drains; stops at once on the second one.
 async fn stop_on_signal(
     mut signals: Signals,
-    handle: ServerHandle,
+    handles: Handles,
     mut serving: tokio::task::JoinHandle<std::io::Result<()>>,
 ) -> anyhow::Result<()> {
     tokio::select! {
@@ -233,7 +277,7 @@ async fn stop_on_signal(
     }
     tracing::info!("stopping: requests are answered to their end; once more stops at once");
     tokio::select! {
-        () = handle.stop(true) => {}
+        () = handles.drain() => {}
         () = signals.next() => std::process::exit(1),
     }
     Ok(())

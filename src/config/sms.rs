@@ -408,11 +408,14 @@ pub(super) fn read_mediums(s: &mut Section<'_, '_>) -> BTreeMap<String, CustomMe
 }
 
 fn medium(s: &mut Section<'_, '_>) -> Option<CustomMedium> {
-    let pattern: Option<Pattern> = s.required("pattern");
-    let case = s.get("case", CaseRule::Fold);
+    let pattern: Option<AnyText> = s.optional("pattern");
+    let folds_case = s.get("case", CaseRule::Fold) == CaseRule::Fold;
+    let rule = pattern.and_then(|AnyText(pattern)| Rule::new(&pattern, folds_case).ok());
+    if rule.is_none() {
+        let remedy = "write for example: pattern = \"[a-z]{2}-[0-9]{4}\"";
+        s.fault(&["pattern"], "missing, or no regular expression", remedy);
+    }
     let name = s.optional("name").map(|Text(name)| name);
     let sender = s.section("http", |s| http_sender(s, true));
-    let Pattern(pattern) = pattern?;
-    let rule = Rule { pattern, folds_case: case == CaseRule::Fold };
-    Some(CustomMedium { rule, name, sender: sender? })
+    Some(CustomMedium { rule: rule?, name, sender: sender? })
 }

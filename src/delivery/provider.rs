@@ -56,6 +56,12 @@ impl Client {
     ) -> Result<Self, DeliveryError> {
         let roots = roots::read(ca_file)
             .map_err(|error| DeliveryError::setup(format!("`{key}.ca_file`"), error))?;
+        if roots.is_empty() {
+            tracing::warn!(
+                "the system has no root certificates, so `{key}` is reached by plain http at most; \
+                 install its package of them (often `ca-certificates`) or set `{key}.ca_file`"
+            );
+        }
         let unusable = |error: Box<dyn std::error::Error + Send + Sync>| {
             DeliveryError::setup(format!("TLS for `{key}`"), error)
         };

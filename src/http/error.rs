@@ -97,6 +97,8 @@ pub(crate) enum ApiError {
     LimitExceeded(Duration),
     #[error("This address is in use: invite its owner by their user id")]
     ThreepidInUse(String),
+    #[error("No neighbour has the name in your certificate")]
+    UnknownPeer,
     #[error("There is no such invitation")]
     UnknownInvite,
     #[error("The homeserver can't be reached or doesn't answer as one")]
@@ -151,6 +153,7 @@ impl ApiError {
             Self::UnknownToken => (StatusCode::UNAUTHORIZED, "M_UNKNOWN_TOKEN"),
             Self::NotYourMxid => (StatusCode::FORBIDDEN, "M_UNAUTHORIZED"),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, "M_FORBIDDEN"),
+            Self::UnknownPeer => (StatusCode::FORBIDDEN, "M_UNKNOWN_PEER"),
             Self::TermsNotSigned => (StatusCode::FORBIDDEN, "M_TERMS_NOT_SIGNED"),
             Self::UnknownKey => (StatusCode::NOT_FOUND, "M_NOT_FOUND"),
             Self::LimitExceeded(_) | Self::SessionDead(_) => {
@@ -297,9 +300,10 @@ impl From<RequestTokenError> for ApiError {
             RequestTokenError::Sms(SmsRefusal::Exceeded { retry_after }) => {
                 Self::LimitExceeded(retry_after)
             }
-            RequestTokenError::Sms(SmsRefusal::Store(error)) => error.into(),
             RequestTokenError::Delivery { medium, error } => (medium, error).into(),
-            RequestTokenError::Store(error) => error.into(),
+            RequestTokenError::Sms(SmsRefusal::Store(error)) | RequestTokenError::Store(error) => {
+                error.into()
+            }
         }
     }
 }

@@ -163,7 +163,7 @@ fn failed(app: &App, style: &Style, subject: Subject, error: &ApiError) -> HttpR
 pub(super) async fn front(app: Data<App>, wishes: Wishes) -> HttpResponse {
     let style = style(&app, &wishes, &Fields::default());
     let keys: Vec<_> =
-        app.keys.iter().map(|key| (key.id().to_owned(), encode_base64(&key.public()))).collect();
+        app.keys.iter().map(|key| (key.id(), encode_base64(&key.public()))).collect();
     let locale = app.messages.locale(&style);
     let terms: Vec<_> = app
         .config

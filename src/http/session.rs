@@ -16,6 +16,7 @@ use super::{
 use crate::{
     app::App,
     matrix::{
+        id::UserId,
         medium::{InvalidThreepid, Medium},
         phone::Phone,
         threepid::ThreePid,
@@ -117,7 +118,7 @@ fn address(
 /// In whose words and in which language a person wants to read the message.
 fn style(app: &App, validator: &Validator, wishes: &Wishes, fields: &Fields) -> Style {
     let brand = fields.brand().or(wishes.brand.as_deref());
-    let homeserver = validator.0.as_ref().map(|mxid| mxid.server_name());
+    let homeserver = validator.0.as_ref().map(UserId::server_name);
     app.messages.style(&crate::messages::Wish {
         brand,
         homeserver,
@@ -144,6 +145,10 @@ fn limit_messages(
         limit(app.limits.request_token_per_account.as_ref(), mxid)?;
     }
     limit_client(app, app.limits.request_token_per_client.as_ref(), client, 1)?;
+    if *threepid.medium() == Medium::Msisdn {
+        // What a text message counts for is counted when one is about to be sent.
+        return Ok(());
+    }
     limit(app.limits.request_token_per_address.as_ref(), threepid)
 }
 

@@ -51,21 +51,30 @@ const LONGEST_ADDRESS: usize = 255;
 /// What the addresses of a medium are that an operator added.
 #[derive(Debug, Clone)]
 pub struct Rule {
-    /// What the whole of a canonical address matches.
-    pub pattern: Regex,
+    pattern: Regex,
     /// Whether case distinguishes no addresses: they are case-folded then, as those of e-mail are.
-    pub folds_case: bool,
+    folds_case: bool,
 }
 
 impl Rule {
+    /// A rule of the expression `pattern`, which is anchored here: it is about the whole of an
+    /// address, whichever of its alternatives matches.
+    ///
+    /// # Errors
+    /// When it is no regular expression.
+    pub fn new(pattern: &str, folds_case: bool) -> Result<Self, regex::Error> {
+        // By itself first: parentheses that don't match could find partners in ours.
+        Regex::new(pattern)?;
+        Ok(Self { pattern: Regex::new(&format!(r"\A(?:{pattern})\z"))?, folds_case })
+    }
+
     /// Brings an address into its canonical form.
     fn canonical(&self, address: &str) -> Result<String, InvalidAddress> {
         let trimmed = address.trim();
         let address = if self.folds_case { fold(trimmed) } else { trimmed.to_owned() };
-        let whole = |found: regex::Match<'_>| found.start() == 0 && found.end() == address.len();
         let fits = (1..=LONGEST_ADDRESS).contains(&address.len())
             && !address.chars().any(is_forbidden)
-            && self.pattern.find(&address).is_some_and(whole);
+            && self.pattern.is_match(&address);
         if fits { Ok(address) } else { Err(InvalidAddress::Pattern) }
     }
 }
@@ -149,7 +158,7 @@ mod tests {
     use super::*;
 
     fn mediums(pattern: &str, folds_case: bool) -> Mediums {
-        Mediums::new([("badge", Rule { pattern: Regex::new(pattern).unwrap(), folds_case })])
+        Mediums::new([("badge", Rule::new(pattern, folds_case).unwrap())])
     }
 
     #[test]

@@ -127,6 +127,19 @@ impl SigningKey {
     /// # Errors
     /// When the object has no canonical form.
     pub fn sign(&self, name: &ServerName, object: &mut Object) -> Result<(), NotCanonical> {
+        self.sign_as(name, &self.id(), object)
+    }
+
+    /// As [`Self::sign`], under another id: that which the reader knows the key by.
+    ///
+    /// # Errors
+    /// When the object has no canonical form.
+    pub fn sign_as(
+        &self,
+        name: &ServerName,
+        key_id: &str,
+        object: &mut Object,
+    ) -> Result<(), NotCanonical> {
         let signature = self.key.sign(signed_text(object)?.as_bytes());
         let of_server = object
             .entry("signatures")
@@ -138,7 +151,7 @@ impl SigningKey {
                     .as_object_mut()
             })
             .ok_or(NotCanonical)?;
-        of_server.insert(self.id(), Value::from(encode_base64(&signature.to_bytes())));
+        of_server.insert(key_id.to_owned(), Value::from(encode_base64(&signature.to_bytes())));
         Ok(())
     }
 }

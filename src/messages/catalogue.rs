@@ -276,7 +276,12 @@ impl Reading<'_> {
     fn wording(&self, key: &Key, value: &DeValue<'_>) -> Result<Wording, String> {
         match value {
             DeValue::String(text) if !key.is_plural => {
-                Phrase::parse(text, key.places).map(Wording::Phrase)
+                let phrase = Phrase::parse(text, key.places)?;
+                // Without the code nobody could do anything with the message.
+                if key.places.contains(&"token") && !phrase.has("token") {
+                    return Err("{token} is missing".to_owned());
+                }
+                Ok(Wording::Phrase(phrase))
             }
             DeValue::Table(forms) if key.is_plural => {
                 let mut texts = vec![];

@@ -14,7 +14,7 @@ use super::{
     speaker::Speaker,
     variables::{self, Values},
 };
-use crate::config::{Brand, Config};
+use crate::config::{Brand, Config, Server};
 
 /// What every text falls back to.
 const LAST: &str = "en";
@@ -106,13 +106,14 @@ impl Sources<'_> {
     fn voice(
         &self,
         locale: &str,
-        (name, server): (String, &str),
+        (name, server): (String, &Server),
         faults: &mut Vec<Fault>,
     ) -> Option<Voice> {
         let words = self.catalogue(locale)?;
         let direction = locale::direction(locale);
-        let server = server.to_owned();
-        let speaker = Speaker { locale: locale.to_owned(), direction, name, server, words };
+        let (server, base_url) = (server.name.to_string(), server.base_url.clone());
+        let locale_tag = locale.to_owned();
+        let speaker = Speaker { locale: locale_tag, direction, name, server, base_url, words };
         let overrides = self.overrides(locale);
         if overrides.is_empty() {
             return Some(Voice { speaker, engine: None });
@@ -147,7 +148,7 @@ impl Library {
         let mut voices = BTreeMap::new();
         let mut add = |id: Option<&String>, name: &str, sources: &Sources<'_>, faults: &mut _| {
             for locale in sources.locales() {
-                let name = (name.to_owned(), server);
+                let name = (name.to_owned(), &config.server);
                 if let Some(voice) = sources.voice(&locale, name, faults) {
                     voices.insert((id.map(|id| Arc::from(id.as_str())), locale.into()), voice);
                 }
@@ -164,7 +165,7 @@ impl Library {
             add(Some(id), name.as_deref().unwrap_or(server), &sources, &mut faults);
         }
         let plain = Sources { folders: vec![], built_in: &built_in };
-        let fallback = plain.voice(LAST, (server.to_owned(), server), &mut faults);
+        let fallback = plain.voice(LAST, (server.to_owned(), &config.server), &mut faults);
         Faults::check(faults)?;
         let brand = |(id, brand): (&String, &Brand)| (Arc::from(id.as_str()), brand.clone());
         Ok(Self {
@@ -184,18 +185,25 @@ impl Library {
             self.brands.iter().find(|(_, brand)| brand.homeservers.contains(homeserver))
         });
         let id = brand.map(|(id, _)| id.clone());
-        let on_offer = || {
-            let of_brand = self.voices.keys().filter(|(brand, _)| *brand == id);
-            of_brand.map(|(_, locale)| &**locale)
-        };
+        let on_offer: Vec<_> = self.locales(id.as_ref()).collect();
         let of_brand = brand.and_then(|(_, brand)| brand.locale.as_deref());
         let locale = wish
             .locale
-            .and_then(|wish| locale::look_up(wish, on_offer()))
-            .or_else(|| locale::accepted(wish.accept_language?, on_offer()))
-            .or_else(|| locale::look_up(of_brand?, on_offer()))
+            .and_then(|wish| locale::look_up(wish, &on_offer))
+            .or_else(|| locale::accepted(wish.accept_language?, &on_offer))
+            .or_else(|| locale::look_up(of_brand?, &on_offer))
             .map_or_else(|| self.default_locale.clone(), Arc::from);
         Style { brand: id, locale }
+    }
+
+    /// The locales that there are for a brand, or for none.
+    pub(super) fn locales(&self, brand: Option<&Arc<str>>) -> impl Iterator<Item = &str> {
+        let of_brand = self.voices.keys().filter(move |(id, _)| id.as_ref() == brand);
+        of_brand.map(|(_, locale)| &**locale)
+    }
+
+    pub(super) fn voices(&self) -> impl Iterator<Item = &Voice> {
+        self.voices.values()
     }
 
     pub(super) fn brand(&self, style: &Style) -> Option<&Brand> {
@@ -223,7 +231,8 @@ fn built_in(faults: &mut Vec<Fault>) -> BTreeMap<&'static str, Words> {
 /// The locale for one that the configuration names, which has to be there.
 fn check_locale(key: &str, locale: &str, sources: &Sources<'_>, faults: &mut Vec<Fault>) -> String {
     let known = sources.locales();
-    if let Some(found) = locale::look_up(locale, known.iter().map(String::as_str)) {
+    let on_offer: Vec<_> = known.iter().map(String::as_str).collect();
+    if let Some(found) = locale::look_up(locale, &on_offer) {
         return found.to_owned();
     }
     let message = format!("nothing is written in {locale}; there are: {}", known.join(", "));

@@ -53,17 +53,13 @@ pub(super) fn direction(tag: &str) -> &'static str {
 /// The one of the locales `on_offer` that fits a wish, by the lookup of
 /// [RFC 4647](https://www.rfc-editor.org/rfc/rfc4647#section-3.4), section 3.4: the same one, or
 /// else a more general one.
-pub(super) fn look_up<'a>(
-    wish: &str,
-    on_offer: impl Iterator<Item = &'a str> + Clone,
-) -> Option<&'a str> {
+pub(super) fn look_up<'a>(wish: &str, on_offer: &[&'a str]) -> Option<&'a str> {
     // POSIX writes de_AT.UTF-8.
     let wish = wish.split('.').next()?.trim().replace('_', "-");
-    let mut wish = wish.get(..wish.len().min(LONGEST_WISH))?;
+    let mut wish = cut(&wish);
     loop {
-        let same = on_offer.clone().find(|locale| locale.eq_ignore_ascii_case(wish));
-        if same.is_some() {
-            return same;
+        if let Some(same) = on_offer.iter().find(|locale| locale.eq_ignore_ascii_case(wish)) {
+            return Some(same);
         }
         wish = wish.rsplit_once('-')?.0;
         // What is one letter long only announces what comes after it.
@@ -76,10 +72,7 @@ pub(super) fn look_up<'a>(
 /// The best of the locales `on_offer` for an `Accept-Language`
 /// ([RFC 9110](https://www.rfc-editor.org/rfc/rfc9110#section-12.5.4), section 12.5.4); none where
 /// nothing fits or anything does.
-pub(super) fn accepted<'a>(
-    header: &str,
-    on_offer: impl Iterator<Item = &'a str> + Clone,
-) -> Option<&'a str> {
+pub(super) fn accepted<'a>(header: &str, on_offer: &[&'a str]) -> Option<&'a str> {
     let mut wishes: Vec<_> = cut(header).split(',').take(MOST_RANGES).filter_map(wish).collect();
     // Stable: of equals the first one wins.
     wishes.sort_by_key(|(_, weight)| Reverse(*weight));
@@ -87,7 +80,7 @@ pub(super) fn accepted<'a>(
         if range == "*" {
             return None;
         }
-        if let Some(found) = look_up(range, on_offer.clone()) {
+        if let Some(found) = look_up(range, on_offer) {
             return Some(found);
         }
     }
@@ -153,16 +146,16 @@ mod tests {
             (",;=,,q", None),
             ("de_AT.UTF-8", Some("de")),
         ] {
-            assert_eq!(accepted(header, OFFER.into_iter()), found, "{header}");
+            assert_eq!(accepted(header, &OFFER), found, "{header}");
         }
     }
 
     #[test]
     fn an_endless_wish_is_cut() {
         let header = "ab,".repeat(100_000) + "de";
-        assert_eq!(accepted(&header, OFFER.into_iter()), None);
+        assert_eq!(accepted(&header, &OFFER), None);
         let header = "ä".repeat(100_000);
-        assert_eq!(accepted(&header, OFFER.into_iter()), None);
+        assert_eq!(accepted(&header, &OFFER), None);
     }
 
     #[test]
@@ -187,8 +180,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_header_is_read(header in any::<String>()) {
-            accepted(&header, OFFER.into_iter());
-            look_up(&header, OFFER.into_iter());
+            accepted(&header, &OFFER);
+            look_up(&header, &OFFER);
         }
     }
 }

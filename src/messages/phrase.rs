@@ -110,6 +110,11 @@ impl Phrase {
         Ok(Self(pieces))
     }
 
+    /// Whether it has this place.
+    pub(super) fn has(&self, place: &str) -> bool {
+        self.0.iter().any(|piece| matches!(piece, Piece::Place(name) if name == place))
+    }
+
     /// The phrase without anything filled in, for a template to escape.
     pub(super) fn plain(&self) -> String {
         self.fill(Form::Text, &[]).0
@@ -137,9 +142,10 @@ fn known<'a>(name: &'a str, places: &[&str]) -> Result<&'a str, String> {
         return Ok(name);
     }
     let places: Vec<_> = places.iter().map(|place| format!("{{{place}}}")).collect();
-    Err(match places.is_empty() {
-        true => format!("{{{name}}} is not known; nothing can be filled in here"),
-        false => format!("{{{name}}} is not known; here can stand: {}", places.join(", ")),
+    Err(if places.is_empty() {
+        format!("{{{name}}} is not known; nothing can be filled in here")
+    } else {
+        format!("{{{name}}} is not known; here can stand: {}", places.join(", "))
     })
 }
 

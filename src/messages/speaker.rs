@@ -18,6 +18,8 @@ pub(super) struct Speaker {
     pub(super) name: String,
     /// The server's name.
     pub(super) server: String,
+    /// How it is reached.
+    pub(super) base_url: String,
     /// What is said in that language.
     pub(super) words: Catalogue,
 }
@@ -32,9 +34,11 @@ impl Speaker {
     pub(super) fn in_words(&self, time: Duration) -> String {
         let words = &self.words.time;
         let seconds = time.as_secs();
-        for (unit, plural) in [(86_400, &words.days), (3_600, &words.hours), (60, &words.minutes)] {
-            let exact = seconds.is_multiple_of(unit);
-            if (exact && seconds >= 2 * unit) || seconds >= 24 * unit || seconds == unit {
+        // One day is said as 24 hours.
+        let units = [(86_400, 2, &words.days), (3_600, 1, &words.hours), (60, 1, &words.minutes)];
+        for (unit, least, plural) in units {
+            let exact = seconds.is_multiple_of(unit) && seconds >= least * unit;
+            if exact || seconds >= 24 * unit {
                 return plural.of(seconds / unit);
             }
         }

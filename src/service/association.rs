@@ -11,9 +11,9 @@ use crate::{
         x_matrix::{Request, XMatrix},
     },
     store::{
-        StoreError,
+        StoreError, Tx,
         associations::{self, Association},
-        invites, peppers,
+        invites, peppers, replication_log,
         sessions::{self, SessionFault, SessionKey},
     },
 };
@@ -49,21 +49,27 @@ pub enum BindError {
 /// When the session can't be used.
 pub async fn bind(app: &App, key: SessionKey, mxid: UserId) -> Result<Object, BindError> {
     let (now_ms, oldest) = (app.clock.now_ms(), app.oldest_session());
+    let tells = app.has_told_neighbours();
     let (association, owed) = app
         .store
         .write(move |tx| {
             let session = sessions::validated(tx, &key, oldest)?;
             let pepper = peppers::hold_current(tx)?.ok_or(StoreError::NoPepper)?;
             let association = Association::new(session.threepid, mxid, now_ms);
-            associations::bind(tx, &association, &pepper)?;
             let Association { threepid, mxid, .. } = &association;
+            let before = associations::hold_mxid_of(tx, threepid)?;
+            associations::bind(tx, &association, &pepper)?;
             let owed = invites::owe(tx, threepid, mxid, now_ms)?;
+            if tells {
+                replication_log::append_bound(tx, &association, before.as_deref())?;
+            }
             Ok::<_, BindError>((association, owed))
         })
         .await?;
     if owed > 0 {
         app.onbind_is_due.notify_one();
     }
+    app.push_is_due.send_replace(());
     let mut signed = association.to_json();
     app.keys.signing().sign(&app.config.server.name, &mut signed)?;
     Ok(signed)
@@ -80,17 +86,42 @@ pub async fn unbind_by_session(
     threepid: ThreePid,
     mxid: UserId,
 ) -> Result<(), BindError> {
-    let oldest = app.oldest_session();
+    let (oldest, unbind) = (app.oldest_session(), Unbind::new(app, threepid, mxid));
     app.store
         .write(move |tx| {
             let session = sessions::validated(tx, &key, oldest)?;
-            if session.threepid != threepid {
+            if session.threepid != unbind.threepid {
                 return Err(BindError::OtherThreepid);
             }
-            associations::unbind(tx, &threepid, &mxid)?;
-            Ok(())
+            Ok(unbind.run(tx)?)
         })
-        .await
+        .await?;
+    app.push_is_due.send_replace(());
+    Ok(())
+}
+
+/// An unbind that is proved.
+struct Unbind {
+    threepid: ThreePid,
+    mxid: UserId,
+    now_ms: i64,
+    /// Whether neighbours hear of it.
+    tells: bool,
+}
+
+impl Unbind {
+    fn new(app: &App, threepid: ThreePid, mxid: UserId) -> Self {
+        let (now_ms, tells) = (app.clock.now_ms(), app.has_told_neighbours());
+        Self { threepid, mxid, now_ms, tells }
+    }
+
+    fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        let was_bound = associations::unbind(tx, &self.threepid, &self.mxid)?;
+        if was_bound && self.tells {
+            replication_log::append_unbound(tx, &self.threepid, self.now_ms)?;
+        }
+        Ok(())
+    }
 }
 
 /// The most signatures of one request that are looked at.
@@ -113,7 +144,9 @@ pub async fn unbind_by_homeserver(
     if !is_signed_by_homeserver(app, proofs, request, &mxid).await? {
         return Err(BindError::NotSigned);
     }
-    app.store.write(move |tx| associations::unbind(tx, &threepid, &mxid)).await?;
+    let unbind = Unbind::new(app, threepid, mxid);
+    app.store.write(move |tx| unbind.run(tx)).await?;
+    app.push_is_due.send_replace(());
     Ok(())
 }
 

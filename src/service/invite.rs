@@ -20,6 +20,7 @@ use crate::{
     store::{
         StoreError, Tx, associations,
         invites::{self, Invite, State},
+        peer_associations,
     },
     text,
 };
@@ -98,9 +99,16 @@ pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInv
         attempts: 0,
         last_error: None,
     };
+    let origins = app.believed_origins();
     app.store
         .write(move |tx| {
-            if let Some(mxid) = associations::hold_mxid_of(tx, &invite.threepid)? {
+            let mut known = associations::hold_mxid_of(tx, &invite.threepid)?;
+            if known.is_none() && !origins.is_empty() {
+                let now_ms = invite.created_at;
+                known = peer_associations::find(tx, &origins, &invite.threepid, now_ms)?
+                    .map(|association| association.mxid);
+            }
+            if let Some(mxid) = known {
                 return Err(StoreInviteError::InUse { mxid });
             }
             // Text messages cost money, and the specification knows no such invitations.

@@ -14,7 +14,7 @@ use crate::{
     },
     secret,
     service::{openid, peers},
-    store::{Store, StoreError, Tx, associations, peppers},
+    store::{Store, StoreError, Tx, associations, peer_associations, peppers},
 };
 
 /// The length of a pepper in characters: more than a table made beforehand could cover.
@@ -79,6 +79,7 @@ pub async fn lookup(
     addresses: Vec<String>,
 ) -> Result<HashMap<String, String>, LookupError> {
     let (now_ms, mediums) = (app.clock.now_ms(), app.mediums.clone());
+    let origins = app.believed_origins();
     let (asked, mut found) = app
         .store
         .read(move |tx| {
@@ -92,7 +93,7 @@ pub async fn lookup(
                 .filter_map(|text| Asked::of(&mediums, algorithm, text, &pepper))
                 .collect();
             let hashes: Vec<LookupHash> = asked.iter().map(|asked| asked.hash).collect();
-            let found = known_here(tx, current.id, &hashes, now_ms)?;
+            let found = known_here(tx, (&origins, current.id), &hashes, now_ms)?;
             Ok((asked, found))
         })
         .await?;
@@ -106,14 +107,21 @@ pub async fn lookup(
     Ok(asked.into_iter().filter_map(mapping).collect())
 }
 
-/// The user ids behind `hashes`, made with the pepper `pepper_id`.
+/// Who is behind `hashes`, made with the pepper `pepper_id`: by what was bound here, and else by
+/// what the neighbours `origins` say.
 fn known_here(
     tx: &mut Tx<'_>,
-    pepper_id: i64,
+    (origins, pepper_id): (&[String], i64),
     hashes: &[LookupHash],
     now_ms: i64,
 ) -> Result<HashMap<LookupHash, String>, StoreError> {
-    Ok(associations::mxids_of_hashes(tx, pepper_id, hashes, now_ms)?.into_iter().collect())
+    let mut found: HashMap<LookupHash, String> = HashMap::new();
+    if !origins.is_empty() {
+        let by = (origins, pepper_id);
+        found.extend(peer_associations::mxids_of_hashes(tx, by, hashes, now_ms)?);
+    }
+    found.extend(associations::mxids_of_hashes(tx, pepper_id, hashes, now_ms)?);
+    Ok(found)
 }
 
 /// The user ids of what is unknown here, as far as peers say or said.
@@ -141,14 +149,14 @@ pub async fn mxids(
     app: &App,
     threepids: Vec<ThreePid>,
 ) -> Result<HashMap<ThreePid, String>, StoreError> {
-    let now_ms = app.clock.now_ms();
+    let (now_ms, origins) = (app.clock.now_ms(), app.believed_origins());
     app.store
         .read(move |tx| {
             let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
             let hash = |threepid: ThreePid| (threepid.lookup_hash(&current.pepper), threepid);
             let of_hash: HashMap<LookupHash, ThreePid> = threepids.into_iter().map(hash).collect();
             let hashes: Vec<LookupHash> = of_hash.keys().copied().collect();
-            let found = known_here(tx, current.id, &hashes, now_ms)?;
+            let found = known_here(tx, (&origins, current.id), &hashes, now_ms)?;
             let of_threepid = |(hash, mxid)| Some((of_hash.get(&hash)?.clone(), mxid));
             Ok(found.into_iter().filter_map(of_threepid).collect())
         })

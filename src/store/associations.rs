@@ -156,7 +156,7 @@ pub fn unbind(tx: &mut Tx<'_>, threepid: &ThreePid, mxid: &UserId) -> Result<boo
 }
 
 /// The most hashes in one query: below SQLite's limit on bound values.
-const HASHES_PER_QUERY: usize = 1000;
+pub(super) const HASHES_PER_QUERY: usize = 1000;
 
 /// Which of `hashes`, made with the pepper `pepper_id`, stand for somebody at `now_ms`, and for
 /// whom.
@@ -204,6 +204,35 @@ pub fn threepids_after(
         .load(&mut *tx.0)?;
     let threepid = |address| ThreePid::canonical(medium.clone(), address);
     Ok(addresses.into_iter().map(threepid).collect())
+}
+
+/// Up to `count` associations of `medium`, those whose addresses come after `address`, in order.
+pub fn after(
+    tx: &mut Tx<'_>,
+    medium: &Medium,
+    address: &str,
+    count: i64,
+) -> Result<Vec<Association>, StoreError> {
+    let rows: Vec<(String, String, i64, i64, i64)> = associations::table
+        .filter(associations::medium.eq(medium.as_str()))
+        .filter(associations::address.gt(address))
+        .order(associations::address)
+        .limit(count)
+        .select((
+            associations::address,
+            associations::mxid,
+            associations::ts,
+            associations::not_before,
+            associations::not_after,
+        ))
+        .load(&mut *tx.0)?;
+    let association = |(address, mxid, ts, not_before, not_after): (_, String, _, _, _)| {
+        let threepid = ThreePid::canonical(medium.clone(), address);
+        // None else are stored.
+        let mxid = mxid.parse().ok()?;
+        Some(Association { threepid, mxid, ts, not_before, not_after })
+    };
+    Ok(rows.into_iter().filter_map(association).collect())
 }
 
 /// The first of the mediums of which 3PIDs are bound whose name comes after `name`.

@@ -225,17 +225,34 @@ fn with_time_outs(url: &str) -> String {
 fn connect_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
     let mut conn = SqliteConnection::establish(&path.to_string_lossy())?;
     // busy_timeout comes first: switching to WAL takes a lock, too.
-    conn.batch_execute(&format!(
-        "PRAGMA busy_timeout = {};
-         PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = FULL;
+    conn.batch_execute(&format!("PRAGMA busy_timeout = {}", BUSY_WAIT.as_millis()))
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    switch_to_wal(&mut conn).map_err(ConnectionError::CouldntSetupConfiguration)?;
+    conn.batch_execute(
+        "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = ON;
          PRAGMA cache_size = -16384;
          PRAGMA mmap_size = 268435456;",
-        BUSY_WAIT.as_millis()
-    ))
+    )
     .map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)
+}
+
+/// Switches to the write-ahead log. Of several programs that do so with a new file at once, all but
+/// one are told that it is locked, without having waited for `busy_timeout`: waiting could be a
+/// deadlock, for all SQLite knows ([SQLite](https://www.sqlite.org/c3ref/busy_handler.html)).
+fn switch_to_wal(conn: &mut SqliteConnection) -> QueryResult<()> {
+    let mut left = BUSY_WAIT;
+    loop {
+        match conn.batch_execute("PRAGMA journal_mode = WAL") {
+            Err(error) if error.to_string().contains("locked") && !left.is_zero() => {
+                let pause = Duration::from_millis(20);
+                std::thread::sleep(pause);
+                left = left.saturating_sub(pause);
+            }
+            switched => return switched,
+        }
+    }
 }
 
 /// Makes the SQLite file and the folder that it lies in, where they are missing, for their owner

@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::{StoreError, Tx, associations, schema::peppers};
+use super::{StoreError, Tx, associations, peer_associations, schema::peppers};
 use crate::matrix::medium::Medium;
 
 /// A pepper; the one with the highest id is current.
@@ -64,6 +64,7 @@ pub fn replace_older(
         hash_all(tx, &new, &current)?;
         medium = associations::medium_after(tx, current.as_str())?;
     }
+    peer_associations::hash_all(tx, &new, BATCH)?;
     // The old hashes go with their pepper, by foreign key.
     diesel::delete(peppers::table.filter(peppers::id.lt(new.id))).execute(&mut *tx.0)?;
     Ok(true)

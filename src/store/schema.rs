@@ -106,5 +106,63 @@ diesel::table! {
         accepted_at -> BigInt,
     }
 }
+diesel::table! {
+    replication_log (id) {
+        id -> BigInt,
+        medium -> Text,
+        address -> Text,
+        mxid -> Nullable<Text>,
+        ts -> BigInt,
+        not_before -> Nullable<BigInt>,
+        not_after -> Nullable<BigInt>,
+    }
+}
+diesel::table! {
+    replication_sequence (last) {
+        last -> BigInt,
+    }
+}
+diesel::table! {
+    replication_cursors (peer) {
+        peer -> Text,
+        last_id -> BigInt,
+        due_at -> BigInt,
+        attempts -> Integer,
+        last_error -> Nullable<Text>,
+    }
+}
+diesel::table! {
+    peer_associations (origin, medium, address) {
+        origin -> Text,
+        medium -> Text,
+        address -> Text,
+        origin_id -> BigInt,
+        mxid -> Nullable<Text>,
+        ts -> BigInt,
+        not_before -> Nullable<BigInt>,
+        not_after -> Nullable<BigInt>,
+        signed -> Nullable<Text>,
+    }
+}
+diesel::table! {
+    peer_hashes (pepper_id, hash, origin) {
+        pepper_id -> BigInt,
+        hash -> Binary,
+        origin -> Text,
+        medium -> Text,
+        address -> Text,
+    }
+}
+diesel::table! {
+    quarantine (id) {
+        id -> BigInt,
+        origin -> Text,
+        origin_id -> Text,
+        received_at -> BigInt,
+        reason -> Text,
+        body -> Text,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(associations, lookup_hashes);
+diesel::allow_tables_to_appear_in_same_query!(peer_associations, peer_hashes);
 diesel::allow_tables_to_appear_in_same_query!(sessions, session_tokens);

@@ -7,7 +7,7 @@ use crate::harness::{Answer, Caller, Session, TestApp};
 mod attempts;
 mod lifetime;
 mod link;
-mod log;
+pub(crate) mod log;
 mod mail;
 mod next_link;
 mod request;

@@ -98,8 +98,9 @@ async fn the_page_speaks_as_the_mail_does_but_in_the_browsers_language() {
     assert!(link.contains("&brand=acme"), "{link}");
     let page = app.open(&link).await;
     assert!(page.body.contains("<html lang=\"fr\"") && page.body.contains("Acme"), "{}", page.body);
-    let client = reqwest::Client::new();
-    let page = answer(client.get(&link).header("accept-language", "de")).await;
+    let stranger = app.stranger();
+    let request = stranger.request("GET", link.strip_prefix(&app.base).unwrap());
+    let page = answer(request.header("accept-language", "de")).await;
     assert!(page.body.contains("<html lang=\"de\""), "{}", page.body);
     assert_eq!(page.header("vary"), "Accept-Language");
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use fantoccini::{Client, ClientBuilder, wd::WebDriverCompatibleCommand};
+use fantoccini::{Client, ClientBuilder, Locator, wd::WebDriverCompatibleCommand};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -73,6 +73,24 @@ impl Chromium {
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
         let query = format!("return matchMedia('(prefers-color-scheme: {value})').matches");
         assert_eq!(self.run(&query).await, json!(true));
+    }
+
+    /// Makes the browser that of a person who reads `language`, and English where there is
+    /// nothing else.
+    pub(crate) async fn speak(&self, language: &str) {
+        let agent = self.run("return navigator.userAgent").await;
+        let languages = format!("{language},en");
+        let agent = json!({ "userAgent": agent, "acceptLanguage": languages });
+        self.devtools("Emulation.setUserAgentOverride", agent).await;
+        assert_eq!(self.run("return navigator.languages.join()").await, json!(languages));
+    }
+
+    /// Waits for a page with this title.
+    pub(crate) async fn until_titled(&self, title: &str) {
+        let wanted = format!("/html/head/title[. = \"{title}\"]");
+        let found = self.client.wait().for_element(Locator::XPath(&wanted)).await;
+        let shown = self.client.title().await.unwrap();
+        assert!(found.is_ok(), "{title} has not come, but {shown}");
     }
 
     /// Runs JavaScript in the page.

@@ -9,9 +9,13 @@
 )]
 
 mod chromium;
+mod confirm;
+mod everyone;
+mod front;
 mod mail;
 mod page;
 mod pictures;
+mod words;
 
 #[path = "../support/database.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]

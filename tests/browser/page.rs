@@ -10,124 +10,149 @@ use tokio::{
 };
 
 use crate::{
-    ALICE, NARROW, PHONE,
+    ALICE, PHONE,
     chromium::{Chromium, Scheme},
+    everyone::{assert_is_for_everyone, assert_loads_nothing_else},
     harness::{Caller, TestApp},
+    words::{LANGUAGES, words},
 };
 
-/// The text of each element with its contrast to what is behind it, by WCAG 2.1 (1.4.3).
-const CONTRASTS: &str = r"
-    const parse = (color) => color.match(/[\d.]+/g).map(Number);
-    const light = (color) => {
-        const [r, g, b] = color.slice(0, 3).map((part) => {
-            const c = part / 255;
-            return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-        });
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const behind = (element) => {
-        for (let e = element; e; e = e.parentElement) {
-            const color = parse(getComputedStyle(e).backgroundColor);
-            if (color.length === 3 || color[3] === 1) return color;
-            if (color[3] > 0) throw new Error('half transparent');
-        }
-        throw new Error('nothing is behind ' + element.outerHTML);
-    };
-    const found = [];
-    for (const element of document.body.querySelectorAll('*')) {
-        const words = [...element.childNodes].filter((n) => n.nodeType === 3);
-        const text = words.map((n) => n.textContent).join('').trim();
-        if (!text && element.tagName !== 'svg') continue;
-        const style = getComputedStyle(element);
-        const color = parse(text ? style.color : style.stroke);
-        const [a, b] = [light(color), light(behind(element))].sort((x, y) => y - x);
-        found.push([text || 'svg', (a + 0.05) / (b + 0.05)]);
-    }
-    return found";
-
-/// What no page of ours has: anything that runs, or that is loaded from elsewhere.
-const ACTIVE: &str = r"
-    const active = 'script, iframe, object, embed, form, img, link, base, audio, video';
-    const found = [...document.querySelectorAll(active)].map((e) => e.outerHTML);
-    for (const element of document.querySelectorAll('*'))
-        for (const { name } of element.attributes) if (name.startsWith('on')) found.push(name);
-    return found";
-
-/// What holds for everything that people are shown.
-pub(crate) async fn assert_is_for_everyone(chromium: &Chromium, context: &str) {
-    assert_eq!(chromium.run("return document.documentElement.lang").await, "en", "{context}");
-    assert_eq!(chromium.run("return document.querySelectorAll('h1').length").await, 1, "{context}");
-    assert_eq!(chromium.run(ACTIVE).await, json!([]), "{context}");
-    for pair in chromium.run(CONTRASTS).await.as_array().unwrap() {
-        assert!(pair[1].as_f64().unwrap() >= 4.5, "{context}: too little contrast: {pair}");
-    }
-    for width in [NARROW, PHONE] {
-        chromium.resize(width, 844).await;
-        let used = chromium.run("return document.documentElement.scrollWidth").await;
-        assert_eq!(used, width, "{context}: it scrolls sideways at {width}");
-    }
-}
-
-/// Checks the page that `chromium` shows since nothing was asked of it.
-async fn assert_page(chromium: &Chromium, link: &str, heading: &str, context: &str) {
-    assert_eq!(chromium.client.title().await.unwrap(), heading, "{context}");
-    let h1 = chromium.client.find(Locator::Css("main h1")).await.unwrap();
-    assert_eq!(h1.text().await.unwrap(), heading, "{context}");
-    assert_is_for_everyone(chromium, context).await;
-    let requests = chromium.requests().await;
-    assert_eq!(requests, [link], "{context}: something else was loaded");
-    // An error status is the only thing that Chromium complains of.
-    let console = chromium.console().await;
-    let complaints = console.iter().filter(|line| !line.contains("responded with a status of 4"));
-    assert_eq!(complaints.count(), 0, "{context}: {console:?}");
-}
-
-/// Opens `link` in light and dark, and expects this heading.
-async fn assert_shown(link: &str, heading: &str) {
+/// Opens, in each language, in light and dark, a link that `link` makes, and expects this
+/// heading of the catalogue.
+async fn assert_shown(section: &str, key: &str, mut link: impl AsyncFnMut() -> String) {
     let chromium = Chromium::start(PHONE, Scheme::Light).await;
-    for scheme in [Scheme::Light, Scheme::Dark] {
-        chromium.prefer(scheme).await;
-        chromium.requests().await;
-        chromium.client.goto(link).await.unwrap();
-        assert_page(&chromium, link, heading, &format!("{heading}, {scheme:?}")).await;
-        let back = "return getComputedStyle(document.body).backgroundColor";
-        let expected = match scheme {
-            Scheme::Light => "rgb(241, 243, 245)",
-            Scheme::Dark => "rgb(20, 23, 26)",
-        };
-        assert_eq!(chromium.run(back).await, expected);
+    for language in LANGUAGES {
+        let heading = words(language, section, key);
+        chromium.speak(language).await;
+        for scheme in [Scheme::Light, Scheme::Dark] {
+            chromium.prefer(scheme).await;
+            let link = link().await;
+            chromium.requests().await;
+            chromium.client.goto(&link).await.unwrap();
+            let context = format!("{heading}, {language}, {scheme:?}");
+            assert_eq!(chromium.client.title().await.unwrap(), heading, "{context}");
+            let h1 = chromium.client.find(Locator::Css("main h1")).await.unwrap();
+            assert_eq!(h1.text().await.unwrap(), heading, "{context}");
+            assert_is_for_everyone(&chromium, language, &context).await;
+            assert_loads_nothing_else(&chromium, &link, &context).await;
+            assert_eq!(chromium.run(BACKGROUND).await, background(scheme), "{context}");
+            assert_eq!(chromium.run("return document.forms.length").await, 0, "{context}");
+        }
     }
 }
 
-/// The link of a mail to Alice.
-async fn mailed_link(app: &TestApp, caller: &Caller<'_>) -> String {
-    caller.request_token(ALICE, "secret", 1).await.ok();
-    app.last_mail_to(ALICE).link
+const BACKGROUND: &str = "return getComputedStyle(document.body).backgroundColor";
+
+fn background(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Light => "rgb(241, 243, 245)",
+        Scheme::Dark => "rgb(20, 23, 26)",
+    }
+}
+
+/// Alice's sessions, one after the other.
+struct Links<'a> {
+    alice: Caller<'a>,
+    app: &'a TestApp,
+    opened: u32,
+}
+
+impl<'a> Links<'a> {
+    async fn of(app: &'a TestApp) -> Self {
+        Self { alice: app.account("@alice:hs.example").await, app, opened: 0 }
+    }
+
+    /// The link of a mail for a new session.
+    async fn next(&mut self) -> String {
+        self.opened += 1;
+        self.alice.request_token(ALICE, &format!("secret-{}", self.opened), 1).await.ok();
+        self.app.last_mail_to(ALICE).link
+    }
 }
 
 #[tokio::test]
 async fn a_person_is_told_that_the_address_is_confirmed() {
     let app = TestApp::start().await;
-    let alice = app.account("@alice:hs.example").await;
-    let link = mailed_link(&app, &alice).await;
-    assert_shown(&link, "Your e-mail address is confirmed").await;
+    let mut links = Links::of(&app).await;
+    assert_shown("page_email", "validated", async || links.next().await).await;
+}
+
+#[tokio::test]
+async fn a_person_is_told_that_the_address_was_confirmed_already() {
+    let app = TestApp::start().await;
+    let link = Links::of(&app).await.next().await;
+    app.open(&link).await;
+    assert_shown("page_email", "already_validated", async || link.clone()).await;
 }
 
 #[tokio::test]
 async fn a_person_is_told_that_the_link_has_expired() {
     let app = TestApp::start().await;
-    let alice = app.account("@alice:hs.example").await;
-    let link = mailed_link(&app, &alice).await;
+    let link = Links::of(&app).await.next().await;
     app.clock.advance(Duration::from_hours(24));
-    assert_shown(&link, "This link has expired").await;
+    assert_shown("page", "expired", async || link.clone()).await;
+}
+
+#[tokio::test]
+async fn a_person_is_told_that_too_many_wrong_codes_were_entered() {
+    let app = TestApp::with("sessions.max_attempts = 2\nlimits.enabled = false").await;
+    let mut links = Links::of(&app).await;
+    let link = links.next().await;
+    for _ in 0..2 {
+        let wrong = app.open(&link[..link.len() - 5]).await;
+        assert_eq!(wrong.status, 400, "{wrong:?}");
+    }
+    assert_shown("page", "too_many_attempts", async || link.clone()).await;
 }
 
 #[tokio::test]
 async fn a_person_is_told_that_the_link_is_incomplete() {
     let app = TestApp::start().await;
-    let alice = app.account("@alice:hs.example").await;
-    let link = mailed_link(&app, &alice).await;
-    assert_shown(&link[..link.len() - 5], "This link doesn't work").await;
+    let link = Links::of(&app).await.next().await;
+    assert_shown("page", "wrong_link", async || link[..link.len() - 5].to_owned()).await;
+}
+
+/// Tries what a page must not do; answers what the browser refused.
+const INTRUDE: &str = r"
+    const done = arguments[arguments.length - 1];
+    const refused = new Set();
+    document.addEventListener('securitypolicyviolation', ({ effectiveDirective }) => {
+        refused.add(effectiveDirective);
+        if (refused.size === 6) done([...refused].sort());
+    });
+    const add = (name, attributes) => {
+        const element = Object.assign(document.createElement(name), attributes);
+        document.body.append(element);
+        return element;
+    };
+    add('script', { textContent: 'document.title = 1' });
+    add('img', { src: '/picture.png' });
+    add('iframe', { src: '/health/live' });
+    add('base', { href: 'https://example.org/' });
+    add('link', { rel: 'stylesheet', href: '/style.css' });
+    add('form', { action: 'https://example.org/', method: 'post' }).submit();
+    setTimeout(() => done([...refused].sort()), 5000)";
+
+#[tokio::test]
+async fn nothing_can_be_made_to_run_in_a_page_or_to_be_loaded_into_it() {
+    let app = TestApp::start().await;
+    let asking = app.beside("sessions.confirm_page = true\nlimits.enabled = false").await;
+    let link = Links::of(&app).await.next().await;
+    let question = link.replace(&app.base, &asking.base);
+    let chromium = Chromium::start(PHONE, Scheme::Light).await;
+    for url in [format!("{}/", app.base), question, link] {
+        chromium.client.goto(&url).await.unwrap();
+        let refused = chromium.client.execute_async(INTRUDE, Vec::new()).await.unwrap();
+        let all = [
+            "base-uri",
+            "form-action",
+            "frame-src",
+            "img-src",
+            "script-src-elem",
+            "style-src-elem",
+        ];
+        assert_eq!(refused, json!(all), "{url}");
+    }
 }
 
 #[tokio::test]
@@ -153,7 +178,7 @@ async fn a_person_is_led_back_to_the_app() {
 }
 
 /// A web server whose every page has this title; with the heads of the requests to it.
-async fn serve(title: &str) -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+pub(crate) async fn serve(title: &str) -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let home = format!("http://{}", listener.local_addr().unwrap());
     let heads = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));

@@ -20,23 +20,35 @@ const GAP: u32 = 16;
 /// Dots for each CSS pixel; with two, the mail's would be too large.
 const SHARPNESS: u32 = 1;
 
+const TERMS: &str = "[limits]\nenabled = false\n[terms.privacy]\nversion = '1'\n\
+    en = { name = 'Privacy policy', url = 'https://example.org/privacy' }";
+
 #[tokio::test]
-async fn the_page_and_the_mail_are_pictured_in_light_and_dark() {
-    let app = TestApp::start().await;
-    let alice = app.account("@alice:hs.example").await;
+async fn the_pages_and_the_mail_are_pictured_in_light_and_dark() {
+    let app = TestApp::with(TERMS).await;
+    let asking = app.beside("sessions.confirm_page = true\nlimits.enabled = false").await;
+    let alice = asking.account("@alice:hs.example").await;
     alice.request_token(ALICE, "xWh3uY9tBn5cLk2e", 1).await.ok();
-    let mail = app.last_mail_to(ALICE);
+    let mail = asking.last_mail_to(ALICE);
+    let question = asking.open(&mail.link).await;
+    let link = mail.link.replace(&asking.base, &app.base);
     let folder = app.database.folder.path();
-    let file = folder.join("mail.html");
-    std::fs::write(&file, mail.html.replace(&app.base, "https://id.example.org")).unwrap();
     let asked_for = std::env::var_os("BINDERY_PICTURES");
     let pictures = asked_for.as_deref().map_or(folder, Path::new);
 
     let chromium = Chromium::start(PHONE, Scheme::Light).await;
-    for (name, url, height) in
-        [("validated.png", mail.link, 440), ("mail.png", format!("file://{}", file.display()), 612)]
-    {
-        let picture = picture(&chromium, &url, height).await;
+    for (name, source, height) in [
+        ("mail.png", mail.html.clone(), 612),
+        ("confirm.png", question.body, 612),
+        ("validated.png", app.open(&link).await.body, 440),
+        ("front.png", app.open(&format!("{}/", app.base)).await.body, 790),
+    ] {
+        // Under the name that the server would have.
+        let file = folder.join("page.html");
+        let known = "https://id.example.org";
+        let source = source.replace(&app.base, known).replace(&asking.base, known);
+        std::fs::write(&file, source).unwrap();
+        let picture = picture(&chromium, &format!("file://{}", file.display()), height).await;
         assert!(picture.starts_with(b"\x89PNG"));
         assert!(picture.len() < LARGEST, "{name} has {} bytes", picture.len());
         std::fs::write(pictures.join(name), picture).unwrap();

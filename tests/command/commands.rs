@@ -27,6 +27,10 @@ fn each_command_explains_itself_to_a_stranger() {
         (vec!["account", "logout"], vec!["Forget all access tokens"]),
         (vec!["invites"], vec!["list", "show", "retry", "revoke"]),
         (vec!["invites", "retry"], vec!["Deliver now", "token"]),
+        (vec!["templates"], vec!["list", "show", "preview", "no database", "docs/messages.md"]),
+        (vec!["templates", "preview"], vec!["sample data", "--locale", "--brand", ".eml"]),
+        (vec!["peers", "quarantine"], vec!["list", "show", "drop", "can't be believed"]),
+        (vec!["peers", "quarantine", "drop"], vec!["--all", "Forget one of them"]),
         (vec!["completions"], vec!["bash", "zsh", "fish"]),
     ] {
         let help = run(&[command.as_slice(), &["--help"]].concat()).ok();

@@ -26,6 +26,7 @@ async fn over_a_whole_flow_the_log_names_neither_addresses_nor_secrets() {
         let session = bodies[0]["sid"].as_str().unwrap().to_owned();
         person.open(&link.replace(&token, "wrong")).await;
         person.get("/health/ready").await.ok();
+        assert_eq!(person.get("/metrics").await.status, 200);
         server.signal("TERM");
         server.ended().await;
 
@@ -46,6 +47,7 @@ async fn over_a_whole_flow_the_log_names_neither_addresses_nor_secrets() {
         assert!(!said.contains('\u{1b}'), "colours where no terminal is:\n{said}");
         assert!(!said.contains("actix"), "{said}");
         assert!(!said.contains("/health/"), "that all is well is no news:\n{said}");
+        assert!(!said.contains("/metrics"), "that monitoring asks is no news:\n{said}");
         if format == "json" {
             for line in said.lines() {
                 serde_json::from_str::<serde_json::Value>(line)

@@ -12,10 +12,14 @@ mod faults;
 mod log;
 mod outage;
 mod process;
+mod quarantine;
 mod readme;
 mod start;
 mod stop;
 
+#[path = "../support/authority.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod authority;
 #[path = "../support/database.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod database;

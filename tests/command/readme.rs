@@ -267,6 +267,9 @@ async fn passes_on_whom_it_serves(start: impl FnOnce(&Bindery) -> Proxy) {
     let origin = forged.headers().get_all("access-control-allow-origin");
     assert_eq!(origin.iter().collect::<Vec<_>>(), ["*"]);
     another.request_token("four@example.org").await.ok();
+    let front = one.get("/").await;
+    assert_eq!(front.status, 200, "{front:?}");
+    assert!(front.body.contains("<h1"), "{front:?}");
     assert!(!one.get("/health/ready").await.body.contains("ok"), "monitoring is let out");
 }
 

@@ -88,7 +88,7 @@ async fn it_says_who_invites_to_what_and_what_to_do() {
     let text = seen(&mailed(&GARDEN).await.text);
     for words in [
         "You are invited to \"Garden club\"\n",
-        "This invitation to a room on Matrix comes from\nAlice (@alice:example.org).",
+        "This invitation to a room on Matrix comes from Alice (@alice:example.org).\n",
         "Matrix is an open network for chats and calls",
         "Open the invitation:\n\nhttps://app.example.org/#/room/",
         "create an account or log in to yours, and confirm there that\nyou own the e-mail address",
@@ -111,7 +111,7 @@ async fn without_names_it_says_what_is_known() {
             mailed(&Invitation { inviter_name: nothing, room_name: nothing, ..GARDEN }).await;
         let text = seen(&mail.text);
         assert!(text.contains("You are invited to a room\n"), "{text}");
-        assert!(text.contains("comes from\n@alice:example.org.\n"), "{text}");
+        assert!(text.contains(" comes from @alice:example.org.\n"), "{text}");
         assert_eq!(badge(&mail.html), "A");
     }
 }
@@ -205,7 +205,8 @@ async fn a_name_adds_no_headers_and_no_lines() {
     for end in ["\r\n", "\n", "\r", "\u{85}", "\u{2028}", "\u{2029}", "\u{b}", "\0"] {
         let mail = named(&format!("x{end}Bcc: eve@example.org{end}{end}.{end}Hello")).await;
         assert_eq!(headers(&mail.raw), headers(&plain.raw));
-        assert_eq!(mail.text.lines().count(), plain.text.lines().count(), "{}", mail.text);
+        let paragraphs = |text: &str| text.split("\n\n").count();
+        assert_eq!(paragraphs(&mail.text), paragraphs(&plain.text), "{}", mail.text);
         assert!(!mail.subject.contains(char::is_control), "{}", mail.subject);
     }
     let inviter = "@alice:example.org\r\nBcc: eve@example.org";

@@ -112,7 +112,7 @@ fn a_foreign_crate_beyond_its_border_is_found() {
         assert_eq!(found, ["service::lookup names diesel"], "{text}");
     }
     assert_eq!(planted("http/error.rs", "use askama::Template;"), ["http::error names askama"]);
-    assert_eq!(planted("http/session.rs", "use askama::Template;"), Vec::<String>::new());
+    assert_eq!(planted("messages/sample.rs", "use askama::Template;"), Vec::<String>::new());
 }
 
 #[test]

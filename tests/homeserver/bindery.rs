@@ -9,10 +9,7 @@ use std::{
 
 use tokio::sync::Mutex;
 
-use crate::{
-    authority::Ca,
-    process::{Process, free_port},
-};
+use crate::{authority::Ca, process::Process};
 
 /// Its name, which is not that of its address.
 const NAME: &str = "id.test";
@@ -28,8 +25,12 @@ pub(crate) struct Bindery {
 /// Where it finds the others.
 pub(crate) struct Surroundings<'a> {
     pub(crate) ca: &'a Ca,
+    /// Its own.
+    pub(crate) port: u16,
     pub(crate) nameserver: SocketAddr,
     pub(crate) smtp_port: u16,
+    /// The URL of who sends text messages.
+    pub(crate) gateway: String,
 }
 
 impl Bindery {
@@ -42,11 +43,11 @@ impl Bindery {
         http: &reqwest::Client,
     ) -> Self {
         fs::create_dir(&folder).unwrap();
-        let port = free_port();
+        let port = around.port;
         let (certificate, key) = around.ca.pem(&["localhost"]);
         fs::write(folder.join("certificate.pem"), certificate).unwrap();
         fs::write(folder.join("key.pem"), key).unwrap();
-        let config = config(&around, &folder, port);
+        let config = config(&around, &folder);
         fs::write(folder.join("bindery.toml"), format!("{config}\n{more}")).unwrap();
         let process = Mutex::new(run(&folder));
         let bindery = Self { port, folder, http: http.clone(), process };
@@ -97,8 +98,8 @@ fn run(folder: &Path) -> Process {
     Process::start("Bindery", binary, &arguments, &[], folder.join("log"))
 }
 
-fn config(around: &Surroundings, folder: &Path, port: u16) -> String {
-    let folder = folder.display();
+fn config(around: &Surroundings, folder: &Path) -> String {
+    let (port, folder) = (around.port, folder.display());
     format!(
         "server.name = '{NAME}'\n\
          server.base_url = 'https://localhost:{port}'\n\
@@ -108,12 +109,17 @@ fn config(around: &Surroundings, folder: &Path, port: u16) -> String {
          signing.key_file = '{folder}/signing.key'\n\
          email.from = 'Example <noreply@id.test>'\n\
          email.smtp = {{ host = '127.0.0.1', port = {} }}\n\
+         sms.provider = 'http'\n\
+         sms.http.url = '{}/messages'\n\
+         sms.http.json = {{ to = '{{{{ to }}}}', text = '{{{{ text }}}}' }}\n\
+         api.v1.validate = true\n\
          federation.allow_networks = ['127.0.0.0/8']\n\
          federation.ca_file = '{}'\n\
          federation.timeout = '5s'\n\
          dns.nameservers = ['{}']\n\
          limits.enabled = false\n",
         around.smtp_port,
+        around.gateway,
         around.ca.file().display(),
         around.nameserver,
     )

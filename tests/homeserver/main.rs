@@ -14,6 +14,7 @@ mod account;
 mod association;
 mod bindery;
 mod invite;
+mod msisdn;
 mod person;
 mod sdk;
 mod synapse;
@@ -27,6 +28,9 @@ mod authority;
 #[path = "../support/dns.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod dns;
+#[path = "../support/gateway.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod gateway;
 #[path = "../support/process.rs"]
 mod process;
 #[path = "../support/smtp.rs"]

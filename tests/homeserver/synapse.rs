@@ -30,11 +30,12 @@ pub(crate) struct Synapse {
 
 impl Synapse {
     /// Starts one whose files are in `folder`. Without a name it has that of its address, by which
-    /// other homeservers find it.
+    /// other homeservers find it. Phone numbers it has validated by `delegate`, if there is one.
     pub(crate) async fn start(
         name: Option<&str>,
         ca: &Ca,
         folder: PathBuf,
+        delegate: Option<&str>,
         http: &reqwest::Client,
     ) -> Self {
         fs::create_dir(&folder).unwrap();
@@ -46,8 +47,11 @@ impl Synapse {
         fs::write(folder.join("key.pem"), key).unwrap();
         fs::write(folder.join("signing.key"), SIGNING_KEY).unwrap();
         // JSON is YAML.
-        fs::write(folder.join("homeserver.yaml"), config(&folder, &name, port).to_string())
-            .unwrap();
+        let mut config = config(&folder, &name, port);
+        if let Some(delegate) = delegate {
+            config["account_threepid_delegates"] = json!({ "msisdn": delegate });
+        }
+        fs::write(folder.join("homeserver.yaml"), config.to_string()).unwrap();
         let authorities = ca.file().to_owned();
         let process = Mutex::new(run(&folder, &authorities));
         let synapse = Self { name, port, folder, authorities, http: http.clone(), process };
@@ -95,6 +99,7 @@ fn config(folder: &Path, name: &str, port: u16) -> serde_json::Value {
     let often = json!({ "per_second": 1000, "burst_count": 1000 });
     json!({
         "server_name": name,
+        "public_baseurl": format!("https://localhost:{port}/"),
         "listeners": [{
             "port": port,
             "bind_addresses": ["127.0.0.1"],
@@ -125,5 +130,6 @@ fn config(folder: &Path, name: &str, port: u16) -> serde_json::Value {
         "rc_joins": { "local": often, "remote": often },
         "rc_invites": { "per_room": often, "per_user": often, "per_issuer": often },
         "rc_third_party_invite": often,
+        "rc_3pid_validation": often,
     })
 }

@@ -12,7 +12,9 @@ use crate::{
     authority::Ca,
     bindery::{Bindery, Surroundings},
     dns::FakeDns,
+    gateway::Gateway,
     person::Person,
+    process::free_port,
     smtp::{Behaviour, SmtpServer},
     synapse::Synapse,
 };
@@ -21,6 +23,7 @@ pub(crate) struct World {
     pub(crate) bindery: Bindery,
     pub(crate) synapse: Synapse,
     smtp: SmtpServer,
+    gateway: Gateway,
     http: reqwest::Client,
     dns: FakeDns,
     ca: Ca,
@@ -37,15 +40,25 @@ impl World {
         let ca = Ca::new();
         let folder = tempfile::tempdir().unwrap();
         let (dns, smtp) = (FakeDns::start().await, SmtpServer::start(Behaviour::default()).await);
+        let gateway = Gateway::start().await;
         let http = client(&ca);
-        let synapse =
-            Synapse::start(Some("hs.test"), &ca, folder.path().join("hs.test"), &http).await;
+        // The two know each other's address before they start.
+        let port = free_port();
+        let delegate = format!("https://localhost:{port}");
+        let home = folder.path().join("hs.test");
+        let synapse = Synapse::start(Some("hs.test"), &ca, home, Some(&delegate), &http).await;
         // The name is found by its service record alone.
         dns.service("_matrix-fed._tcp.hs.test", &[(10, 0, synapse.port, "machine.test")]);
         dns.host("machine.test", &["127.0.0.1"]);
-        let around = Surroundings { ca: &ca, nameserver: dns.address(), smtp_port: smtp.port };
+        let around = Surroundings {
+            ca: &ca,
+            port,
+            nameserver: dns.address(),
+            smtp_port: smtp.port,
+            gateway: gateway.url(),
+        };
         let bindery = Bindery::start(around, folder.path().join("bindery"), toml, &http).await;
-        Self { bindery, synapse, smtp, http, dns, ca, folder }
+        Self { bindery, synapse, smtp, gateway, http, dns, ca, folder }
     }
 
     /// The file of the authorities that everyone here trusts.
@@ -56,7 +69,8 @@ impl World {
     /// One more homeserver.
     pub(crate) async fn another_homeserver(&self, folder: &str) -> Synapse {
         self.dns.host("localhost", &["127.0.0.1"]);
-        Synapse::start(None, &self.ca, self.folder.path().join(folder), &self.http).await
+        let folder = self.folder.path().join(folder);
+        Synapse::start(None, &self.ca, folder, None, &self.http).await
     }
 
     /// The client API of a homeserver, for nobody in particular.
@@ -91,6 +105,22 @@ impl World {
         person
     }
 
+    /// Whatever is at this URL, for nobody in particular.
+    pub(crate) fn api_at(&self, url: &str) -> Api {
+        Api { http: self.http.clone(), base: url.to_owned(), token: None }
+    }
+
+    /// The code in the newest text message to `number`.
+    pub(crate) fn texted_code(&self, number: &str) -> String {
+        let messages = self.gateway.messages();
+        let to = format!("+{number}");
+        let message = messages.iter().rev().find(|message| message.to == to);
+        let text = &message.unwrap_or_else(|| panic!("no text message went to {number}")).text;
+        let is_code = |word: &&str| word.len() == 6 && word.bytes().all(|b| b.is_ascii_digit());
+        let code = text.split(|c: char| !c.is_alphanumeric()).find(is_code);
+        code.unwrap_or_else(|| panic!("no code: {text}")).to_owned()
+    }
+
     /// Opens the link in the newest mail to `address` in a browser.
     pub(crate) async fn open_mailed_link(&self, address: &str) {
         let page = self.http.get(self.mailed_link(address)).send().await.unwrap();
@@ -111,7 +141,7 @@ impl World {
     pub(crate) async fn sign_invitation(&self, address: &str, mxid: &str) -> Value {
         let mut url = self.sign_url(address);
         url.query_pairs_mut().append_pair("mxid", mxid);
-        Api { http: self.http.clone(), base: url.into(), token: None }.post_empty("").await.ok()
+        self.api_at(url.as_str()).post_empty("").await.ok()
     }
 
     /// The link in the newest mail to `address`.

@@ -69,11 +69,12 @@ async fn json_keeps_its_form() {
     let request = request(
         r#"url = "GATEWAY/"
         method = "PUT"
-        json = { messages = [{ to = ["{{ to }}"], html = "<{{ token }}>", flash = false, ttl = 60 }] }"#,
+        json = { messages = [{ to = ["{{ to }}"], html = "<{{ link }}>", flash = false, ttl = 60 }] }"#,
     )
     .await;
     assert_eq!(request.method, "PUT");
-    let message = json!({ "to": ["+447700900001"], "html": "<271828>", "flash": false, "ttl": 60 });
+    let message =
+        json!({ "to": ["+447700900001"], "html": format!("<{LINK}>"), "flash": false, "ttl": 60 });
     assert_eq!(request.json(), json!({ "messages": [message] }));
 }
 

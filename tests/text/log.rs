@@ -9,7 +9,7 @@ use tracing::{Level, instrument::WithSubscriber};
 
 use crate::{
     Door, LINK, NUMBER, TOKEN,
-    gateway::{AUTH_TOKEN, Answer, Gateway},
+    gateway::{Answer, Gateway, twilio::AUTH_TOKEN},
 };
 
 /// What is logged at `level` and above while `work` is done.
@@ -39,7 +39,7 @@ async fn neither_the_log_nor_an_error_tells_number_text_or_secret() {
          http.url = '{}/?to={{{{ to }}}}&text={{{{ text }}}}&key={{{{ secret }}}}'\n",
         gateway.url()
     );
-    let (mut told, mut errors) = (String::new(), String::new());
+    let (mut told, mut errors) = (String::new(), Vec::new());
     for toml in
         [gateway.twilio_toml(), http.clone(), http.replace(&gateway.url(), "http://[::1]:1")]
     {
@@ -57,13 +57,13 @@ async fn neither_the_log_nor_an_error_tells_number_text_or_secret() {
             ] {
                 gateway.answer_with(answer);
                 if let Err(error) = door.text(NUMBER).await {
-                    errors += &format!("{error} {error:?}\n");
+                    errors.push(format!("{error} {error:?}"));
                 }
             }
         });
         told += &log.await;
     }
-    told += &errors;
+    told += &errors.join("\n");
     assert!(told.contains("21211") && told.contains("Unreachable"), "{told}");
     for hidden in [&NUMBER[2..], TOKEN, LINK, AUTH_TOKEN] {
         assert!(!told.contains(hidden), "{hidden:?} is in {told}");

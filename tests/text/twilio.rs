@@ -4,7 +4,10 @@ use bindery::delivery::{DeliveryError, ProviderFault};
 
 use crate::{
     Door, NUMBER, TOKEN,
-    gateway::{ACCOUNT_SID, Answer, Gateway, SERVICE_SID},
+    gateway::{
+        Answer, Gateway, Message,
+        twilio::{ACCOUNT_SID, SERVICE_SID},
+    },
     provider_fault,
 };
 
@@ -69,7 +72,7 @@ async fn a_number_hears_always_from_the_same_of_several_senders() {
         }
         rounds.push(gateway.messages().split_off(rounds.len() * 30));
     }
-    let senders = |round: &[crate::gateway::Message]| -> Vec<String> {
+    let senders = |round: &[Message]| -> Vec<String> {
         round.iter().map(|message| message.from.clone()).collect()
     };
     assert_eq!(senders(&rounds[0]), senders(&rounds[1]));

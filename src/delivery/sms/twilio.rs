@@ -136,16 +136,12 @@ fn library(base_url: &str, login: String) -> Result<TwilioClient, DeliveryError>
 
 /// A message may be given up as soon as it was taken.
 fn judge(message: &ApiV2010AccountMessage) -> Result<(), DeliveryError> {
-    match message.status.as_deref() {
-        Some("failed" | "undelivered" | "canceled") => {
-            let code = message.error_code;
-            Err(sorted(code, ProviderFault::GivenUp { code }))
-        }
-        _ => {
-            tracing::debug!(sid = message.sid, "Twilio has taken a text message");
-            Ok(())
-        }
+    if let Some("failed" | "undelivered" | "canceled") = message.status.as_deref() {
+        let code = message.error_code;
+        return Err(sorted(code, ProviderFault::GivenUp { code }));
     }
+    tracing::debug!(sid = message.sid, "Twilio has taken a text message");
+    Ok(())
 }
 
 /// All other codes are about the account, the sender, or Twilio itself.

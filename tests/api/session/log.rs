@@ -31,7 +31,7 @@ impl Write for Writer {
     }
 }
 
-fn record() {
+pub(crate) fn record() {
     static START: Once = Once::new();
     START.call_once(|| {
         let subscriber = tracing_subscriber::fmt()
@@ -43,7 +43,7 @@ fn record() {
     });
 }
 
-fn text() -> String {
+pub(crate) fn text() -> String {
     String::from_utf8(TEXT.lock().unwrap().clone()).unwrap()
 }
 
