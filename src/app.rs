@@ -87,10 +87,6 @@ impl App {
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
         let messages = Arc::new(Messages::new(&config)?);
-        let metrics = Metrics::default();
-        for neighbour in &config.peers.replicate {
-            metrics.know_neighbour(neighbour.name.as_str());
-        }
         Ok(Self {
             delivery: Delivery::new(&config, messages.clone(), clock.clone())?,
             messages,
@@ -150,6 +146,9 @@ impl App {
 fn metrics(config: &Config) -> Metrics {
     let metrics = Metrics::default();
     config.mediums.keys().for_each(|medium| metrics.know_medium(medium));
+    for neighbour in &config.peers.replicate {
+        metrics.know_neighbour(neighbour.name.as_str());
+    }
     metrics
 }
 

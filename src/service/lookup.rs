@@ -179,9 +179,20 @@ pub enum SignedError {
 /// # Errors
 /// When the database fails.
 pub async fn signed(app: &App, threepid: ThreePid) -> Result<Option<Object>, SignedError> {
-    let now_ms = app.clock.now_ms();
-    let found = app.store.read(move |tx| associations::find(tx, &threepid, now_ms)).await?;
-    let Some(association) = found else { return Ok(None) };
+    let (now_ms, origins) = (app.clock.now_ms(), app.believed_origins());
+    let (own, theirs) = app
+        .store
+        .read::<_, StoreError>(move |tx| {
+            let own = associations::find(tx, &threepid, now_ms)?;
+            let theirs = peer_associations::find(tx, &origins, &threepid, now_ms)?;
+            Ok((own, theirs))
+        })
+        .await?;
+    let Some(association) = own else {
+        // As the neighbour signed it: what was not bound here is never signed here.
+        let signed = theirs.and_then(|theirs| theirs.signed);
+        return Ok(signed.and_then(|signed| serde_json::from_str(&signed).ok()));
+    };
     let mut signed = association.to_json();
     app.keys.signing().sign(&app.config.server.name, &mut signed)?;
     Ok(Some(signed))
