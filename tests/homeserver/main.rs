@@ -11,17 +11,17 @@
 #![expect(clippy::print_stdout, reason = "why a test failed often stands in a server's log")]
 
 mod account;
-mod api;
 mod association;
 mod bindery;
 mod invite;
 mod msisdn;
 mod person;
-mod process;
 mod sdk;
 mod synapse;
 mod world;
 
+#[path = "../support/client.rs"]
+mod api;
 #[path = "../support/authority.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod authority;
@@ -31,6 +31,8 @@ mod dns;
 #[path = "../support/gateway.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod gateway;
+#[path = "../support/process.rs"]
+mod process;
 #[path = "../support/smtp.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod smtp;

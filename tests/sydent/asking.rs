@@ -1,0 +1,58 @@
+//! A Sydent that is found by DNS and asked about what Bindery doesn't know.
+
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+/// Has the Sydent know Carol, looks up her and somebody whom nobody knows, and answers what the
+/// Sydent was asked for that.
+async fn carol_is_found(world: &World) -> Vec<String> {
+    let carol = world.mxid("carol");
+    world.sydent.bind("carol@people.test", &carol).await;
+    let alice = world.person("alice").await;
+    let addresses = ["carol@people.test", "nobody@people.test", "dave@elsewhere.test"];
+    let known = json!({ "carol@people.test email": carol });
+    assert_eq!(alice.find(&addresses).await, known);
+    let requests = asked(world);
+    // Nobody asks twice.
+    assert_eq!(alice.find(&addresses).await, known);
+    assert_eq!(asked(world), requests);
+    requests
+}
+
+fn asked(world: &World) -> Vec<String> {
+    world.front.requests().into_iter().map(|request| request.what).collect()
+}
+
+#[tokio::test]
+async fn a_sydent_is_asked_by_hash_by_a_user_for_whom_bindery_vouches() {
+    let world = World::asking(true).await;
+    let requests = carol_is_found(&world).await;
+    let expected = [
+        "POST /_matrix/identity/v2/account/register",
+        "GET /_matrix/identity/v2/hash_details",
+        "POST /_matrix/identity/v2/lookup",
+    ];
+    assert_eq!(requests, expected);
+    for request in world.front.requests() {
+        assert!(!request.text.contains("@people.test"), "{}", request.text);
+    }
+}
+
+#[tokio::test]
+async fn a_sydent_without_v2_is_asked_by_v1_and_its_signatures_are_checked() {
+    let world = World::asking(false).await;
+    let requests = carol_is_found(&world).await;
+    let sought = |path: &str| requests.iter().any(|request| request.ends_with(path));
+    assert!(sought("/api/v1/lookup"), "{requests:?}");
+    assert!(sought("/api/v1/pubkey/ed25519:0"), "{requests:?}");
+}
+
+#[tokio::test]
+async fn what_a_sydent_says_is_nothing_that_bindery_vouches_for() {
+    let world = World::asking(true).await;
+    carol_is_found(&world).await;
+    // Asked by v1, as peers ask, Bindery asks nobody else.
+    let lookup = "/lookup?medium=email&address=carol%40people.test";
+    assert_eq!(world.bindery.api_v1().get(lookup).await.ok(), Value::Object(Default::default()));
+}

@@ -1,0 +1,67 @@
+//! A Sydent and Bindery as neighbours that tell each other of binds and unbinds.
+
+use crate::{bindery, server, world::World};
+
+#[tokio::test]
+async fn what_is_bound_at_a_sydent_is_found_at_bindery_until_it_is_unbound() {
+    let world = World::replicating().await;
+    let (alice, carol) = (world.person("alice").await, world.mxid("carol"));
+    world.sydent.bind("carol@people.test", &carol).await;
+    alice.until("carol@people.test", Some(&carol)).await;
+    // Whoever asks by v1 gets what the Sydent has signed.
+    let lookup = "/lookup?medium=email&address=carol%40people.test";
+    let told = world.bindery.api_v1().get(lookup).await.ok();
+    let known = world.sydent.association("carol@people.test").await.unwrap();
+    assert_eq!(told["signatures"][server::NAME], known["signatures"][server::NAME]);
+    assert_eq!(told, known);
+
+    world.sydent.unbind("carol@people.test", &carol).await;
+    alice.until("carol@people.test", None).await;
+    // A second time is as good as the first.
+    let dora = world.mxid("dora");
+    world.sydent.bind("carol@people.test", &dora).await;
+    alice.until("carol@people.test", Some(&dora)).await;
+}
+
+#[tokio::test]
+async fn what_is_bound_at_bindery_is_found_at_a_sydent_until_it_is_unbound() {
+    let world = World::replicating().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let proof = alice.own("office@neighbours.test").await;
+    world.sydent.until("office@neighbours.test", Some(&alice.mxid)).await;
+    let known = world.sydent.association("office@neighbours.test").await.unwrap();
+    assert!(known["signatures"][bindery::NAME]["ed25519:0"].is_string(), "{known}");
+
+    alice.give_up(&proof).await;
+    world.sydent.until("office@neighbours.test", None).await;
+    // Whoever has the address next is found by it.
+    bob.own("office@neighbours.test").await;
+    world.sydent.until("office@neighbours.test", Some(&bob.mxid)).await;
+    // Also where nobody said that it was given up.
+    alice.own("office@neighbours.test").await;
+    world.sydent.until("office@neighbours.test", Some(&alice.mxid)).await;
+}
+
+#[tokio::test]
+async fn a_neighbour_that_was_away_catches_up() {
+    let world = World::replicating().await;
+    let (alice, carol) = (world.person("alice").await, world.mxid("carol"));
+    let proof = alice.own("office@neighbours.test").await;
+    world.sydent.until("office@neighbours.test", Some(&alice.mxid)).await;
+    world.sydent.bind("carol@people.test", &carol).await;
+    alice.until("carol@people.test", Some(&carol)).await;
+
+    world.sydent.kill().await;
+    alice.give_up(&proof).await;
+    alice.own("home@neighbours.test").await;
+    world.bindery.kill().await;
+    world.sydent.start_again().await;
+    world.sydent.unbind("carol@people.test", &carol).await;
+    world.sydent.bind("dora@people.test", &world.mxid("dora")).await;
+    world.bindery.start_again().await;
+
+    world.sydent.until("office@neighbours.test", None).await;
+    world.sydent.until("home@neighbours.test", Some(&alice.mxid)).await;
+    alice.until("carol@people.test", None).await;
+    alice.until("dora@people.test", Some(&world.mxid("dora"))).await;
+}
