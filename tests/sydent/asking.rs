@@ -43,9 +43,19 @@ async fn a_sydent_is_asked_by_hash_by_a_user_for_whom_bindery_vouches() {
 async fn a_sydent_without_v2_is_asked_by_v1_and_its_signatures_are_checked() {
     let world = World::asking(false).await;
     let requests = carol_is_found(&world).await;
-    let sought = |path: &str| requests.iter().any(|request| request.ends_with(path));
-    assert!(sought("/api/v1/lookup"), "{requests:?}");
-    assert!(sought("/api/v1/pubkey/ed25519:0"), "{requests:?}");
+    let expected = [
+        "POST /_matrix/identity/v2/account/register",
+        "GET /_matrix/identity/api/v1/lookup",
+        "GET /_matrix/identity/api/v1/lookup",
+        "GET /_matrix/identity/api/v1/pubkey/ed25519%3A0",
+    ];
+    assert_eq!(requests, expected);
+    // From then on nothing else is tried.
+    let (erin, alice) = (world.mxid("erin"), world.person("alice").await);
+    world.sydent.bind("erin@people.test", &erin).await;
+    let found = alice.find(&["erin@people.test"]).await;
+    assert_eq!(found, json!({ "erin@people.test email": erin }));
+    assert_eq!(asked(&world)[expected.len()..], ["GET /_matrix/identity/api/v1/lookup"]);
 }
 
 #[tokio::test]
