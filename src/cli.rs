@@ -3,8 +3,10 @@
 mod account;
 mod invites;
 mod keys;
+mod peers;
 mod quarantine;
 mod serve;
+mod steps;
 mod templates;
 
 use std::{
@@ -82,7 +84,7 @@ enum Command {
                       templates and words are overridden."
     )]
     Templates(templates::Command),
-    /// See what neighbours sent
+    /// See which other identity servers are asked, try them step by step, see what neighbours sent
     #[command(subcommand)]
     Peers(PeersCommand),
     /// Print a completion script for a shell
@@ -96,6 +98,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum PeersCommand {
+    #[command(flatten)]
+    Ask(peers::Command),
     /// See what neighbours replicated that can't be believed
     #[command(subcommand)]
     Quarantine(quarantine::Command),
@@ -179,6 +183,7 @@ fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Peers(PeersCommand::Quarantine(command)) => {
             in_runtime(quarantine::run(command, config))
         }
+        Command::Peers(PeersCommand::Ask(command)) => in_runtime(peers::run(command, config)),
         Command::Completions { .. } => Ok(()),
     }
 }

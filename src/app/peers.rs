@@ -22,7 +22,7 @@ const MAX_PEERS: u64 = 4096;
 pub struct Peers {
     /// What they said.
     pub answers: Answers,
-    peers: Cache<PeerAddress, Arc<Peer>>,
+    each: Cache<PeerAddress, Arc<Peer>>,
     clock: SharedClock,
 }
 
@@ -30,7 +30,7 @@ impl Peers {
     /// Nothing is known yet.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self { answers: Answers::new(clock.clone()), peers: Cache::new(MAX_PEERS), clock }
+        Self { answers: Answers::new(clock.clone()), each: Cache::new(MAX_PEERS), clock }
     }
 
     /// What is remembered of one.
@@ -41,7 +41,7 @@ impl Peers {
             breaker: Mutex::default(),
             clock: self.clock.clone(),
         };
-        self.peers.get_with_by_ref(address, || Arc::new(peer()))
+        self.each.get_with_by_ref(address, || Arc::new(peer()))
     }
 }
 

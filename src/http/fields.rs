@@ -129,13 +129,13 @@ impl Fields {
     /// The `medium` and `address` of a 3PID of one of `mediums`.
     pub(super) fn threepid(&self, mediums: &Mediums) -> Result<ThreePid, ApiError> {
         let (medium, address) = (self.text("medium")?, self.text("address")?);
-        mediums.threepid(medium, address).map_err(not_a_threepid)
+        mediums.threepid(medium, address).map_err(|fault| not_a_threepid(&fault))
     }
 
     /// The `medium` and `address` of a 3PID of any medium, served here or elsewhere.
     pub(super) fn threepid_anywhere(&self, mediums: &Mediums) -> Result<ThreePid, ApiError> {
         let (medium, address) = (self.text("medium")?, self.text("address")?);
-        mediums.threepid_anywhere(medium, address).map_err(not_a_threepid)
+        mediums.threepid_anywhere(medium, address).map_err(|fault| not_a_threepid(&fault))
     }
 
     /// The brand that the message shall have; whatever is there is no error.
@@ -164,8 +164,8 @@ impl Fields {
     }
 }
 
-fn not_a_threepid(fault: InvalidThreepid) -> ApiError {
-    match fault {
+fn not_a_threepid(fault: &InvalidThreepid) -> ApiError {
+    match *fault {
         InvalidThreepid::Medium => ApiError::UnknownMedium,
         InvalidThreepid::Address(Medium::Email, fault) => ApiError::InvalidEmail(fault),
         InvalidThreepid::Address(_, fault) => ApiError::InvalidAddress(fault),

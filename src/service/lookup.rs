@@ -74,7 +74,7 @@ impl Asked {
 /// When `pepper` isn't the current one.
 pub async fn lookup(
     app: &App,
-    asker: &UserId,
+    caller: &UserId,
     (algorithm, pepper): (Algorithm, String),
     addresses: Vec<String>,
 ) -> Result<HashMap<String, String>, LookupError> {
@@ -97,7 +97,7 @@ pub async fn lookup(
             Ok((asked, found))
         })
         .await?;
-    if !openid::is_peer(asker) {
+    if !openid::is_peer(caller) {
         let unknown: Vec<&Asked> =
             asked.iter().filter(|asked| !found.contains_key(&asked.hash)).collect();
         let elsewhere = known_elsewhere(app, &unknown).await?;

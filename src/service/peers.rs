@@ -198,7 +198,7 @@ impl<'a> Question<'a> {
             if items.is_empty() {
                 return;
             }
-            let until = self.share(self.deadline, forward.len() - index);
+            let until = share(self.deadline, forward.len() - index);
             self.ask_one_of(&[address], &items, until).await;
         }
     }
@@ -207,7 +207,7 @@ impl<'a> Question<'a> {
     async fn ask_one_of(&self, peers: &[PeerAddress], items: &[Item], until: Instant) {
         let count = peers.len().min(MAX_TARGETS);
         for (index, address) in peers.iter().take(MAX_TARGETS).enumerate() {
-            if self.ask_peer(address, items, self.share(until, count - index)).await {
+            if self.ask_peer(address, items, share(until, count - index)).await {
                 return;
             }
         }
@@ -269,13 +269,6 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Until when one of `count` may take, of the time until `until`.
-    fn share(&self, until: Instant, count: usize) -> Instant {
-        let now = Instant::now();
-        let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
-        now + until.saturating_duration_since(now) / count
-    }
-
     fn keep(&self, found: Vec<(LookupHash, UserId)>) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         for (hash, mxid) in found {
@@ -303,6 +296,13 @@ impl<'a> Question<'a> {
             self.claim.keep(hash, if is_in_doubt { Said::Unsure } else { Said::Nobody });
         }
     }
+}
+
+/// Until when one of `count` may take, of the time until `until`.
+fn share(until: Instant, count: usize) -> Instant {
+    let now = Instant::now();
+    let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+    now + until.saturating_duration_since(now) / count
 }
 
 /// How long a peer is taken for one that knows API v1 only.

@@ -3,7 +3,12 @@
 
 use serde_json::{Value, json};
 
-use crate::{gateway::Gateway, harness::TestApp};
+use bindery::matrix::signing::verifies;
+
+use crate::{
+    gateway::Gateway,
+    harness::{PUBLIC_KEY, TestApp},
+};
 
 const V1: &str = "/_matrix/identity/api/v1";
 
@@ -91,4 +96,89 @@ async fn a_homeserver_asks_for_all_its_users_where_it_is_exempt() {
         }
         assert_eq!(gateway.messages().len(), sent, "{exempt}");
     }
+}
+
+const ALICE: &str = "@alice:hs.example";
+
+/// A server that answers lookups by API v1, where Alice bound `alice@example.org`.
+async fn with_lookup(toml: &str) -> TestApp {
+    let app = TestApp::with(&format!("api.v1.lookup = true\n{toml}")).await;
+    app.account(ALICE).await.bound("alice@example.org", ALICE).await;
+    app
+}
+
+#[tokio::test]
+async fn a_neighbour_looks_up_a_signed_association_without_an_account() {
+    let app = with_lookup("limits.enabled = false").await;
+    let neighbour = app.stranger();
+    assert_eq!(neighbour.get(V1).await.ok(), json!({}));
+    let lookup = |query: &str| format!("{V1}/lookup?{query}");
+    let found = neighbour.get(&lookup("medium=email&address=Alice%40Example.org")).await.ok();
+    assert_eq!(found["mxid"], ALICE);
+    assert_eq!(
+        (&found["medium"], &found["address"]),
+        (&json!("email"), &json!("alice@example.org"))
+    );
+    let key = bindery::matrix::signing::decode_base64(PUBLIC_KEY).unwrap().try_into().unwrap();
+    let name = "id.example.org".parse().unwrap();
+    assert!(verifies(found.as_object().unwrap(), &name, "ed25519:1", &key), "{found}");
+    let served = neighbour.get(&format!("{V1}/pubkey/ed25519:1")).await.ok();
+    assert_eq!(served, json!({ "public_key": PUBLIC_KEY }));
+    let query = format!("public_key={}", PUBLIC_KEY.replace('+', "%2B"));
+    for (path, valid) in [("isvalid", true), ("ephemeral/isvalid", false)] {
+        let answer = neighbour.get(&format!("{V1}/pubkey/{path}?{query}")).await.ok();
+        assert_eq!(answer, json!({ "valid": valid }), "{path}");
+    }
+    for query in [
+        "medium=email&address=nobody@example.org",
+        "medium=email&address=nonsense",
+        "medium=badge&address=7",
+        "medium=msisdn&address=alice@example.org",
+    ] {
+        assert_eq!(neighbour.get(&lookup(query)).await.ok(), json!({}), "{query}");
+    }
+    neighbour.get(&lookup("medium=email")).await.refused(400, "M_MISSING_PARAMS");
+}
+
+#[tokio::test]
+async fn a_neighbour_looks_up_many_addresses_at_once() {
+    let app = with_lookup("limits.enabled = false\nlookup.max_addresses = 4").await;
+    let neighbour = app.stranger();
+    let bulk = format!("{V1}/bulk_lookup");
+    let asked = json!([
+        ["email", "ALICE@example.org"],
+        ["email", "nobody@example.org"],
+        ["email", "nonsense"],
+        ["email", "alice@example.org"]
+    ]);
+    let found = neighbour.post(&bulk, json!({ "threepids": asked })).await.ok();
+    let expected =
+        json!([["email", "ALICE@example.org", ALICE], ["email", "alice@example.org", ALICE]]);
+    assert_eq!(found, json!({ "threepids": expected }));
+    let none = neighbour.post(&bulk, json!({ "threepids": [] })).await.ok();
+    assert_eq!(none, json!({ "threepids": [] }));
+    for wrong in [json!({}), json!([["email"]]), json!([["email", 7]]), json!([[]])] {
+        neighbour.post(&bulk, json!({ "threepids": wrong })).await.refused(400, "M_INVALID_PARAM");
+    }
+    neighbour.post(&bulk, json!({})).await.refused(400, "M_MISSING_PARAMS");
+    let many = json!({ "threepids": vec![["email", "a@b.example"]; 5] });
+    neighbour.post(&bulk, many).await.refused(400, "M_TOO_LARGE");
+}
+
+#[tokio::test]
+async fn lookups_without_an_account_are_limited_by_client_and_have_their_own_switch() {
+    let limits = "[limits]\nlookup_addresses_per_client = '3 per 1h'\n\
+                  lookup_addresses_per_account = '9 per 1h'\n[lookup]\nmax_addresses = 3";
+    let app = TestApp::with(&format!("api.v1.lookup = true\n{limits}")).await;
+    let neighbour = app.stranger();
+    let bulk = json!({ "threepids": [["email", "a@b.example"], ["email", "c@b.example"]] });
+    neighbour.post(&format!("{V1}/bulk_lookup"), bulk.clone()).await.ok();
+    let lookup = format!("{V1}/lookup?medium=email&address=a@b.example");
+    neighbour.get(&lookup).await.ok();
+    neighbour.get(&lookup).await.refused(429, "M_LIMIT_EXCEEDED");
+    neighbour.post(&format!("{V1}/bulk_lookup"), bulk).await.refused(429, "M_LIMIT_EXCEEDED");
+    // Nothing else of API v1 comes with it.
+    let path = format!("{V1}/validate/email/requestToken");
+    neighbour.post(&path, json!({})).await.refused(404, "M_UNRECOGNIZED");
+    neighbour.post(&lookup, json!({})).await.refused(405, "M_UNRECOGNIZED");
 }

@@ -31,6 +31,10 @@ fn each_command_explains_itself_to_a_stranger() {
         (vec!["templates", "preview"], vec!["sample data", "--locale", "--brand", ".eml"]),
         (vec!["peers", "quarantine"], vec!["list", "show", "drop", "can't be believed"]),
         (vec!["peers", "quarantine", "drop"], vec!["--all", "Forget one of them"]),
+        (vec!["peers"], vec!["list", "check", "lookup", "terms", "step by step"]),
+        (vec!["peers", "check"], vec!["no address is looked up", "has to run"]),
+        (vec!["peers", "lookup"], vec!["msisdn", "country code"]),
+        (vec!["peers", "terms"], vec!["--accept", "from now on"]),
         (vec!["completions"], vec!["bash", "zsh", "fish"]),
     ] {
         let help = run(&[command.as_slice(), &["--help"]].concat()).ok();

@@ -10,7 +10,9 @@
 mod commands;
 mod faults;
 mod log;
+mod neighbours;
 mod outage;
+mod peers;
 mod process;
 mod quarantine;
 mod readme;
@@ -23,3 +25,9 @@ mod authority;
 #[path = "../support/database.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod database;
+#[path = "../support/dns.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod dns;
+#[path = "../support/homeserver.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod homeserver;

@@ -51,6 +51,7 @@ async fn known(app: &TestApp) -> BTreeMap<String, Option<String>> {
     addresses.into_iter().zip(found).collect()
 }
 
+#[expect(clippy::print_stdout, reason = "how long it takes is part of what it shows")]
 #[tokio::test]
 async fn after_days_and_a_restart_both_know_the_same() {
     let village = Village::new();

@@ -204,10 +204,8 @@ impl TestApp {
 
     /// The reasons in the quarantine, the oldest first.
     pub(crate) async fn quarantined(&self) -> Vec<String> {
-        let all = self
-            .app
-            .store
-            .read::<_, bindery::store::StoreError>(|tx| bindery::store::quarantine::list(tx));
+        let all =
+            self.app.store.read::<_, bindery::store::StoreError>(bindery::store::quarantine::list);
         all.await.unwrap().into_iter().map(|one| one.reason).collect()
     }
 
