@@ -214,11 +214,11 @@ async fn ask(app: &App, peer: &PeerAddress, threepid: &ThreePid) -> anyhow::Resu
         let found = app.federation.lookup_v2(peer, &token, query).await?;
         Ok::<_, PeerError>(found.into_values().next())
     };
-    Ok(step("lookup", found, who).await?.ok().flatten())
+    Ok(step("lookup", found, |mxid| who(mxid.as_ref())).await?.ok().flatten())
 }
 
-fn who(found: &Option<UserId>) -> String {
-    found.as_ref().map_or_else(|| "unknown there".to_owned(), ToString::to_string)
+fn who(found: Option<&UserId>) -> String {
+    found.map_or_else(|| "unknown there".to_owned(), ToString::to_string)
 }
 
 /// An answer by API v1 counts only with a signature that verifies by a key of the peer.

@@ -20,7 +20,6 @@ mod start;
 mod stop;
 
 #[path = "../support/authority.rs"]
-#[expect(dead_code, reason = "this binary needs only a part")]
 mod authority;
 #[path = "../support/database.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
