@@ -5,11 +5,12 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    process::Output,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use ed25519_dalek::SigningKey;
-use tokio::sync::Mutex;
+use tokio::{process::Command, sync::Mutex};
 
 use crate::{authority::Ca, client::Api, process::Process};
 
@@ -75,6 +76,19 @@ impl Bindery {
     pub(crate) fn api_v1(&self) -> Api {
         let base = format!("https://{NAME}/_matrix/identity/api/v1");
         Api { http: self.http.clone(), base, token: None }
+    }
+
+    /// What the binary says to its operator; it must not fail.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> String {
+        let run = Command::new(env!("CARGO_BIN_EXE_bindery"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.folder.join("bindery.toml"))
+            .output();
+        let Output { status, stdout, stderr } = run.await.unwrap();
+        let [said, complained] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(status.success(), "{status}: {said}{complained}");
+        said
     }
 
     /// Takes it down without a warning.

@@ -65,3 +65,21 @@ async fn a_neighbour_that_was_away_catches_up() {
     alice.until("carol@people.test", None).await;
     alice.until("dora@people.test", Some(&world.mxid("dora"))).await;
 }
+
+#[tokio::test]
+async fn more_than_a_sydent_says_at_once_is_heard_to_the_end() {
+    let world = World::replicating().await;
+    let (alice, carol) = (world.person("alice").await, world.mxid("carol"));
+    let addresses: Vec<String> = (0..230).map(|n| format!("carol{n}@people.test")).collect();
+    for address in &addresses {
+        world.sydent.bind(address, &carol).await;
+    }
+    for address in &addresses[..20] {
+        world.sydent.unbind(address, &carol).await;
+    }
+    alice.until(&addresses[229], Some(&carol)).await;
+    for (n, address) in addresses.iter().enumerate() {
+        let known = (n >= 20).then_some(carol.as_str());
+        alice.until(address, known).await;
+    }
+}

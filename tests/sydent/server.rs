@@ -22,6 +22,9 @@ use crate::{
 /// Its name, under which it signs.
 pub(crate) const NAME: &str = "ids.people.test";
 
+/// The address of its terms, where it has some.
+pub(crate) const TERMS: &str = "https://people.test/terms-1.0.en";
+
 /// The identity server and its data.
 pub(crate) struct Sydent {
     /// Its public key, by the id `ed25519:0`.
@@ -82,17 +85,37 @@ impl Sydent {
         ([127, 0, 0, 1], self.api_port).into()
     }
 
+    /// Gives it terms that people have to accept from now on.
+    pub(crate) async fn introduce_terms(&self) {
+        let text = json!({ "name": "Terms", "url": TERMS });
+        let terms = json!({ "version": "1.0", "langs": { "en": text } });
+        let terms = json!({ "master_version": "1.0", "docs": { "terms": terms } });
+        let [file, config] = ["terms.yaml", "sydent.conf"].map(|f| self.start.folder.join(f));
+        // JSON is YAML.
+        fs::write(&file, terms.to_string()).unwrap();
+        let line = format!("terms.path = {}\n", file.display());
+        let text = fs::read_to_string(&config).unwrap();
+        assert!(text.contains("terms.path = \n"), "{text}");
+        self.kill().await;
+        fs::write(config, text.replace("terms.path = \n", &line)).unwrap();
+        self.start_again().await;
+    }
+
+    /// Has it forget who is logged in, as if it had been set up anew.
+    pub(crate) async fn forget_accounts(&self) {
+        // While it runs, a lookup keeps its database locked until something else is stored.
+        self.kill().await;
+        self.execute("DELETE FROM tokens");
+        self.start_again().await;
+    }
+
     /// Makes a neighbour of the server that has this key, as Sydent's operators do.
     pub(crate) fn befriend(&self, name: &str, public_key: &str) {
-        let file = self.start.folder.join("sydent.db");
-        let mut database = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
-        let rows = format!(
-            "PRAGMA busy_timeout = 10000;
-             INSERT INTO peers (name, active) VALUES ('{name}', 1);
+        self.execute(&format!(
+            "INSERT INTO peers (name, active) VALUES ('{name}', 1);
              INSERT INTO peer_pubkeys (peername, alg, key)
              VALUES ('{name}', 'ed25519', '{public_key}')"
-        );
-        database.batch_execute(&rows).unwrap();
+        ));
     }
 
     /// Has it bind an address as if that had been proved.
@@ -138,6 +161,13 @@ impl Sydent {
         self.answers().await;
     }
 
+    fn execute(&self, sql: &str) {
+        let file = self.start.folder.join("sydent.db");
+        let mut database = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
+        database.batch_execute("PRAGMA busy_timeout = 10000").unwrap();
+        database.batch_execute(sql).unwrap();
+    }
+
     async fn answers(&self) {
         let (http, url) = (&self.api.http, &self.api.base);
         self.process.lock().await.until(async || http.get(url).send().await.is_ok()).await;
@@ -174,6 +204,7 @@ fn config(folder: &Path, ca: &Ca, ports: [u16; 3], (name, url): (&str, &str)) ->
          server.name = {NAME}\n\
          pidfile.path =\n\
          templates.path = {folder}\n\
+         terms.path =\n\
          ip.whitelist = 127.0.0.0/8\n\
          [db]\n\
          db.file = {folder}/sydent.db\n\

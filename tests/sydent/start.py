@@ -2,7 +2,7 @@
 
 import sys
 
-from twisted.internet import reactor
+from twisted.internet import abstract, defer, reactor
 from twisted.names import client, dns
 
 
@@ -10,6 +10,8 @@ class Resolver(client.Resolver):
     """Asks for the address of a host; Twisted itself would ask for records of any type."""
 
     def getHostByName(self, name, timeout=None, effort=10):
+        if abstract.isIPAddress(name):
+            return defer.succeed(name)
         name = dns.domainString(name)
         return self.lookupAddress(name, timeout).addCallback(self._cbRecords, name, effort)
 
