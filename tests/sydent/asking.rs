@@ -1,6 +1,6 @@
 //! A Sydent that is found by DNS and asked about what Bindery doesn't know.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{server::TERMS, world::World};
 
@@ -69,7 +69,7 @@ async fn what_a_sydent_says_is_nothing_that_bindery_vouches_for() {
     carol_is_found(&world).await;
     // Asked by v1, as peers ask, Bindery asks nobody else.
     let lookup = "/lookup?medium=email&address=carol%40people.test";
-    assert_eq!(world.bindery.api_v1().get(lookup).await.ok(), Value::Object(Default::default()));
+    assert_eq!(world.bindery.api_v1().get(lookup).await.ok(), json!({}));
 }
 
 #[tokio::test]
