@@ -111,3 +111,14 @@ async fn the_operator_sees_how_a_sydent_is_found_and_asked() {
     let found = world.bindery.command(&["peers", "lookup", "email", "carol@people.test"]).await;
     assert!(found.contains(&carol), "{found}");
 }
+
+#[tokio::test]
+async fn a_sydent_that_the_operator_names_is_asked_about_phone_numbers_too() {
+    let world = World::forwarding().await;
+    let (alice, carol) = (world.person("alice").await, world.mxid("carol"));
+    world.sydent.bind_any("msisdn", "447700900001", &carol).await;
+    world.sydent.bind("carol@elsewhere.test", &carol).await;
+    let texts = ["447700900001 msisdn", "447700900002 msisdn", "carol@elsewhere.test email"];
+    let found = alice.find_any(&texts.map(str::to_owned)).await;
+    assert_eq!(found, json!({ (texts[0]): carol, (texts[2]): carol }));
+}

@@ -118,9 +118,14 @@ impl Sydent {
         ));
     }
 
-    /// Has it bind an address as if that had been proved.
+    /// Has it bind an e-mail address as if that had been proved.
     pub(crate) async fn bind(&self, address: &str, mxid: &str) {
-        let body = json!({ "medium": "email", "address": address, "mxid": mxid });
+        self.bind_any("email", address, mxid).await;
+    }
+
+    /// Has it bind an address of any medium.
+    pub(crate) async fn bind_any(&self, medium: &str, address: &str, mxid: &str) {
+        let body = json!({ "medium": medium, "address": address, "mxid": mxid });
         let bound = self.internal.post("/bind", body).await.ok();
         assert_eq!(bound["mxid"], mxid);
     }
