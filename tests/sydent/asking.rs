@@ -64,6 +64,19 @@ async fn a_sydent_without_v2_is_asked_by_v1_and_its_signatures_are_checked() {
 }
 
 #[tokio::test]
+async fn what_was_altered_since_a_sydent_signed_it_does_not_count() {
+    let world = World::asking(false).await;
+    carol_is_found(&world).await;
+    world.sydent.bind("dave@people.test", &world.mxid("dave")).await;
+    world.sydent.forge("@dave:", "@mallory:").await;
+    let told = world.sydent.association("dave@people.test").await.unwrap();
+    assert_eq!(told["mxid"], world.mxid("mallory"));
+    let alice = world.person("alice").await;
+    assert_eq!(alice.find(&["dave@people.test"]).await, json!({}));
+    erin_is_found(&world).await;
+}
+
+#[tokio::test]
 async fn what_a_sydent_says_is_nothing_that_bindery_vouches_for() {
     let world = World::asking(true).await;
     carol_is_found(&world).await;
