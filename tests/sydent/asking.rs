@@ -64,6 +64,19 @@ async fn a_sydent_without_v2_is_asked_by_v1_and_its_signatures_are_checked() {
 }
 
 #[tokio::test]
+async fn what_was_altered_since_a_sydent_signed_it_does_not_count() {
+    let world = World::asking(false).await;
+    carol_is_found(&world).await;
+    world.sydent.bind("dave@people.test", &world.mxid("dave")).await;
+    world.sydent.forge("@dave:", "@mallory:").await;
+    let told = world.sydent.association("dave@people.test").await.unwrap();
+    assert_eq!(told["mxid"], world.mxid("mallory"));
+    let alice = world.person("alice").await;
+    assert_eq!(alice.find(&["dave@people.test"]).await, json!({}));
+    erin_is_found(&world).await;
+}
+
+#[tokio::test]
 async fn what_a_sydent_says_is_nothing_that_bindery_vouches_for() {
     let world = World::asking(true).await;
     carol_is_found(&world).await;
@@ -110,4 +123,15 @@ async fn the_operator_sees_how_a_sydent_is_found_and_asked() {
     world.sydent.bind("carol@people.test", &carol).await;
     let found = world.bindery.command(&["peers", "lookup", "email", "carol@people.test"]).await;
     assert!(found.contains(&carol), "{found}");
+}
+
+#[tokio::test]
+async fn a_sydent_that_the_operator_names_is_asked_about_phone_numbers_too() {
+    let world = World::forwarding().await;
+    let (alice, carol) = (world.person("alice").await, world.mxid("carol"));
+    world.sydent.bind_any("msisdn", "447700900001", &carol).await;
+    world.sydent.bind("carol@elsewhere.test", &carol).await;
+    let texts = ["447700900001 msisdn", "447700900002 msisdn", "carol@elsewhere.test email"];
+    let found = alice.find_any(&texts.map(str::to_owned)).await;
+    assert_eq!(found, json!({ (texts[0]): carol, (texts[2]): carol }));
 }

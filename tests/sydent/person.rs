@@ -59,9 +59,14 @@ impl<'a> Person<'a> {
         self.identity.post("/3pid/unbind", body).await.ok();
     }
 
-    /// Who is behind addresses, asked in plain: by address and medium.
+    /// Who is behind e-mail addresses, asked in plain: by address and medium.
     pub(crate) async fn find(&self, addresses: &[&str]) -> Value {
         let addresses: Vec<_> = addresses.iter().map(|a| format!("{a} email")).collect();
+        self.find_any(&addresses).await
+    }
+
+    /// Who is behind addresses of any medium, which follows each of them after a space.
+    pub(crate) async fn find_any(&self, addresses: &[String]) -> Value {
         let pepper = self.pepper().await;
         let body = json!({ "algorithm": "none", "pepper": pepper, "addresses": addresses });
         self.identity.post("/lookup", body).await.ok()["mappings"].take()

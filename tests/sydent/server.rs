@@ -103,9 +103,20 @@ impl Sydent {
 
     /// Has it forget who is logged in, as if it had been set up anew.
     pub(crate) async fn forget_accounts(&self) {
-        // While it runs, a lookup keeps its database locked until something else is stored.
+        self.alter("DELETE FROM tokens").await;
+    }
+
+    /// Has it answer API v1 with associations that were altered after they were signed.
+    pub(crate) async fn forge(&self, from: &str, to: &str) {
+        let set = format!("sgAssoc = replace(sgAssoc, '{from}', '{to}')");
+        self.alter(&format!("UPDATE global_threepid_associations SET {set}")).await;
+    }
+
+    /// Changes its database behind its back. While it runs, a lookup keeps that locked until
+    /// something else is stored.
+    async fn alter(&self, sql: &str) {
         self.kill().await;
-        self.execute("DELETE FROM tokens");
+        self.execute(sql);
         self.start_again().await;
     }
 
@@ -118,9 +129,14 @@ impl Sydent {
         ));
     }
 
-    /// Has it bind an address as if that had been proved.
+    /// Has it bind an e-mail address as if that had been proved.
     pub(crate) async fn bind(&self, address: &str, mxid: &str) {
-        let body = json!({ "medium": "email", "address": address, "mxid": mxid });
+        self.bind_any("email", address, mxid).await;
+    }
+
+    /// Has it bind an address of any medium.
+    pub(crate) async fn bind_any(&self, medium: &str, address: &str, mxid: &str) {
+        let body = json!({ "medium": medium, "address": address, "mxid": mxid });
         let bound = self.internal.post("/bind", body).await.ok();
         assert_eq!(bound["mxid"], mxid);
     }

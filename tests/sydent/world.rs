@@ -36,12 +36,21 @@ impl World {
     /// `people.test`.
     pub(crate) async fn asking(has_v2: bool) -> Self {
         // Python may be slow where much is going on.
-        Self::start(has_v2, |_| "[peers]\ntimeout = '20s'\n".to_owned()).await
+        Self::start(has_v2, |_, _| "[peers]\ntimeout = '20s'\n".to_owned()).await
+    }
+
+    /// A Bindery that looks for nobody and asks the Sydent about all that it doesn't know.
+    pub(crate) async fn forwarding() -> Self {
+        let peers = |_: &Sydent, front: &Front| {
+            let url = format!("https://{}:{}", server::NAME, front.port);
+            format!("[peers]\ntimeout = '20s'\ndiscover = false\nforward = ['{url}']\n")
+        };
+        Self::start(true, peers).await
     }
 
     /// A Bindery that asks nobody; the Sydent is its neighbour, and it the Sydent's.
     pub(crate) async fn replicating() -> Self {
-        let neighbour = |sydent: &Sydent| {
+        let neighbour = |sydent: &Sydent, _: &Front| {
             format!(
                 "[peers]\ndiscover = false\n[[peers.replicate]]\nname = '{}'\nurl = '{}'\n\
                  keys = ['ed25519:0 {}']\nkey_id = 'ed25519:0'\n",
@@ -55,7 +64,7 @@ impl World {
         world
     }
 
-    async fn start(has_v2: bool, peers: impl Fn(&Sydent) -> String) -> Self {
+    async fn start(has_v2: bool, peers: impl Fn(&Sydent, &Front) -> String) -> Self {
         let (ca, folder) = (Ca::new(), tempfile::tempdir().unwrap());
         let (dns, smtp) = (FakeDns::start().await, SmtpServer::start(Behaviour::default()).await);
         let (ip, replication_port) = (own_loopback(), free_port());
@@ -72,8 +81,8 @@ impl World {
         dns.host(bindery::NAME, &[&ip.to_string()]);
         let (nameserver, smtp_port) = (dns.address(), smtp.port);
         let around = Surroundings { ca: &ca, ip, replication_port, nameserver, smtp_port };
-        let place = folder.path().join("bindery");
-        let bindery = Bindery::start(around, place, &peers(&sydent), &http).await;
+        let (place, peers) = (folder.path().join("bindery"), peers(&sydent, &front));
+        let bindery = Bindery::start(around, place, &peers, &http).await;
         Self { bindery, sydent, front, homeserver, smtp, http, _dns: dns, _ca: ca, _folder: folder }
     }
 
