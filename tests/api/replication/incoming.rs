@@ -220,6 +220,24 @@ async fn an_association_is_kept_as_its_neighbour_signed_it() {
 }
 
 #[tokio::test]
+async fn api_v1_answers_what_a_neighbour_signed_as_the_neighbour_signed_it() {
+    let village = Village::new();
+    let (here, there) = (village.seat("a.test"), village.seat("b.test"));
+    let v1 = "[api.v1]\nlookup = true".to_owned();
+    let app = TestApp::with(&here.config(&[there.believed(""), v1])).await;
+    let _open = here.listen(&app);
+    let one = association("carol@b.example", BOB, 0);
+    there.push(&here, json!({ "1": there.signed(&one) })).await.ok();
+    let v1 = "/_matrix/identity/api/v1";
+    let path = format!("{v1}/lookup?medium=email&address=Carol@b.example");
+    let answer = app.stranger().get(&path).await.ok();
+    assert_eq!(answer, signed_by("b.test", &key(), &one));
+    let asked = json!({ "threepids": [["email", "carol@b.example"], ["email", "x@b.example"]] });
+    let found = app.stranger().post(&format!("{v1}/bulk_lookup"), asked).await.ok();
+    assert_eq!(found, json!({ "threepids": [["email", "carol@b.example", BOB]] }));
+}
+
+#[tokio::test]
 async fn whoever_a_neighbour_knows_is_not_invited_by_mail() {
     let world = Listener::start("").await;
     world.hear(&[("1", association("carol@b.example", BOB, 0))]).await;
