@@ -123,13 +123,14 @@ fn validations(
 /// Lookups and public keys by API v1, which are there where they are switched on.
 fn v1_lookups(config: &mut ServiceConfig) {
     let get = || web::method(Method::GET);
+    let post = || web::method(Method::POST);
     let v1 = |path: &str| format!("{}{path}", extract::V1);
     let lookups = [
         at(v1("/pubkey/ephemeral/isvalid"), "GET", [get().to(invite::is_valid)]),
         at(v1("/pubkey/isvalid"), "GET", [get().to(public::is_valid)]),
         at(v1("/pubkey/{keyId}"), "GET", [get().to(public::public_key)]),
         at(v1("/lookup"), "GET", [get().to(v1::lookup)]),
-        at(v1("/bulk_lookup"), "POST", [web::method(Method::POST).to(v1::bulk_lookup)]),
+        at(v1("/bulk_lookup"), "POST", [post().to(v1::bulk_lookup)]),
     ];
     for lookup in lookups {
         config.service(lookup.guard(fn_guard(v1::is_lookup_on)));

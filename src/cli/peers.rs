@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use serde_json::Value;
 
 use super::{
     existing_store, keys, say,
@@ -214,11 +215,10 @@ async fn ask(app: &App, peer: &PeerAddress, threepid: &ThreePid) -> anyhow::Resu
         let found = app.federation.lookup_v2(peer, &token, query).await?;
         Ok::<_, PeerError>(found.into_values().next())
     };
-    Ok(step("lookup", found, |mxid| who(mxid.as_ref())).await?.ok().flatten())
-}
-
-fn who(found: Option<&UserId>) -> String {
-    found.map_or_else(|| "unknown there".to_owned(), ToString::to_string)
+    let who = |found: &Option<UserId>| {
+        found.as_ref().map_or_else(|| "unknown there".to_owned(), ToString::to_string)
+    };
+    Ok(step("lookup", found, who).await?.ok().flatten())
 }
 
 /// An answer by API v1 counts only with a signature that verifies by a key of the peer.
@@ -238,7 +238,7 @@ async fn ask_v1(
         return Ok(None);
     }
     let now_ms = SystemClock.now_ms();
-    let time = |key: &str| association.get(key).and_then(serde_json::Value::as_i64);
+    let time = |key: &str| association.get(key).and_then(Value::as_i64);
     let holds = time("not_before").is_some_and(|from| from <= now_ms)
         && time("not_after").is_some_and(|until| now_ms <= until);
     if !holds {
@@ -272,7 +272,7 @@ async fn signed_by(
     peer: &PeerAddress,
     association: &Object,
 ) -> Result<String, Unsigned> {
-    let signers = association.get("signatures").and_then(|all| all.as_object());
+    let signers = association.get("signatures").and_then(Value::as_object);
     for (name, signatures) in signers.into_iter().flatten() {
         let Ok(signer) = name.parse::<ServerName>() else { continue };
         for key_id in signatures.as_object().into_iter().flat_map(Object::keys) {

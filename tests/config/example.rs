@@ -83,7 +83,14 @@ fn the_example_with_all_its_keys_is_a_configuration() {
 fn the_configurations_in_the_docs_are_right() {
     let directory = TempDir::new().unwrap();
     let folder = directory.path().to_str().unwrap();
-    for file in ["twilio-auth-token", "gateway-secret"] {
+    let owned = [
+        "twilio-auth-token",
+        "gateway-secret",
+        "replication-cert.pem",
+        "replication-key.pem",
+        "neighbours.pem",
+    ];
+    for file in owned {
         fs::write(directory.path().join(file), "secret").unwrap();
     }
     for owned in ["messages", "acme"] {

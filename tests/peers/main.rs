@@ -1,7 +1,6 @@
 //! Identity servers that ask each other, over real DNS, TCP and TLS on loopback.
 #![expect(clippy::unwrap_used, reason = "a test stops where it can't go on")]
 #![expect(clippy::indexing_slicing, reason = "a test stops where it can't go on")]
-#![expect(clippy::print_stderr, reason = "a test tells what it took, which is no assertion")]
 
 #[path = "../support/authority.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
