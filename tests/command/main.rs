@@ -13,6 +13,7 @@ mod log;
 mod neighbours;
 mod outage;
 mod peers;
+mod peers_together;
 mod process;
 mod quarantine;
 mod readme;
