@@ -1,5 +1,7 @@
 //! `[limits]`: how much one source may ask for.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::{Rate, Section, count, hours, minutes};
@@ -42,6 +44,15 @@ pub struct Limits {
     pub sms_per_account: Rate,
     /// Text messages to the numbers that differ in their last four digits only.
     pub sms_per_prefix: Rate,
+}
+
+impl Limits {
+    /// Whether no limit by client address or network counts `client`.
+    #[must_use]
+    pub fn exempts(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.exempt_networks.iter().any(|network| network.contains(&client))
+    }
 }
 
 /// The defaults are argued for in `config.example.toml`.

@@ -212,8 +212,7 @@ pub(super) fn limit_client(
     client: ClientAddress,
     amount: u32,
 ) -> Result<(), ApiError> {
-    let address = client.0.to_canonical();
-    if app.config.limits.exempt_networks.iter().any(|network| network.contains(&address)) {
+    if app.config.limits.exempts(client.0) {
         return Ok(());
     }
     limit_by(limit, client.source(), amount)

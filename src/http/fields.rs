@@ -164,7 +164,7 @@ impl Fields {
     }
 }
 
-fn not_a_threepid(fault: &InvalidThreepid) -> ApiError {
+pub(super) fn not_a_threepid(fault: &InvalidThreepid) -> ApiError {
     match *fault {
         InvalidThreepid::Medium => ApiError::UnknownMedium,
         InvalidThreepid::Address(Medium::Email, fault) => ApiError::InvalidEmail(fault),

@@ -11,16 +11,11 @@ use url::Url;
 use super::{
     error::ApiError,
     extract::{Body, ClientAddress, Query, Validator, Wishes, limit, limit_client},
-    fields::Fields,
+    fields::{Fields, not_a_threepid},
 };
 use crate::{
     app::App,
-    matrix::{
-        id::UserId,
-        medium::{InvalidThreepid, Medium},
-        phone::Phone,
-        threepid::ThreePid,
-    },
+    matrix::{id::UserId, medium::Medium, phone::Phone, threepid::ThreePid},
     messages::Style,
     service::{
         self,
@@ -96,22 +91,17 @@ fn address(
     fields: &Fields,
 ) -> Result<(ThreePid, Option<Phone>), ApiError> {
     match app.mediums.get(medium) {
-        Some(Medium::Email) => {
-            let threepid =
-                ThreePid::email(fields.text("email")?).map_err(ApiError::InvalidEmail)?;
-            Ok((threepid, None))
-        }
         Some(Medium::Msisdn) => {
             let phone = Phone::parse(fields.text("country")?, fields.text("phone_number")?)
                 .map_err(ApiError::InvalidAddress)?;
             let threepid = ThreePid::msisdn(phone.msisdn()).map_err(ApiError::InvalidAddress)?;
             Ok((threepid, Some(phone)))
         }
-        _ => match app.mediums.threepid(medium, fields.text("address")?) {
-            Ok(threepid) => Ok((threepid, None)),
-            Err(InvalidThreepid::Medium) => Err(ApiError::UnknownEndpoint),
-            Err(InvalidThreepid::Address(_, fault)) => Err(ApiError::InvalidAddress(fault)),
-        },
+        known => {
+            let field = if known == Some(Medium::Email) { "email" } else { "address" };
+            let threepid = app.mediums.threepid(medium, fields.text(field)?);
+            Ok((threepid.map_err(|fault| not_a_threepid(&fault))?, None))
+        }
     }
 }
 

@@ -121,9 +121,9 @@ fn take_allowances(app: &App, phone: &Phone, source: &Source<'_>) -> Result<(), 
     if let Some(mxid) = source.mxid {
         take(&limits.sms_per_account, mxid.as_str(), SmsReason::AccountLimit)?;
     }
-    let client = source.client.to_canonical();
-    if !app.config.limits.exempt_networks.iter().any(|exempt| exempt.contains(&client)) {
-        take(&limits.sms_per_network, &network(client), SmsReason::NetworkLimit)?;
+    if !app.config.limits.exempts(source.client) {
+        let network = network(source.client.to_canonical());
+        take(&limits.sms_per_network, &network, SmsReason::NetworkLimit)?;
     }
     take(&limits.sms_per_address, phone.msisdn(), SmsReason::AddressLimit)?;
     take(&limits.sms_per_prefix, prefix(phone), SmsReason::PrefixLimit)
