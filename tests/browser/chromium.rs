@@ -145,8 +145,21 @@ impl Drop for Chromium {
     }
 }
 
-/// Starts chromedriver on a free port, which it chooses itself.
+/// Starts chromedriver on a free port, which it chooses itself. It takes the port for IPv4 first and
+/// then for IPv6, and ends where another program has got in between: so it is tried some times.
 async fn start_driver() -> (Child, u16) {
+    let mut said = Vec::new();
+    for _ in 0..5 {
+        match try_to_start_driver().await {
+            Ok(started) => return started,
+            Err(lines) => said.push(lines),
+        }
+    }
+    panic!("chromedriver ended at once, each time: {said:#?}")
+}
+
+/// What chromedriver has said, where it ended.
+async fn try_to_start_driver() -> Result<(Child, u16), Vec<String>> {
     let mut driver = Command::new("chromedriver")
         .arg("--port=0")
         .stdout(Stdio::piped())
@@ -156,16 +169,18 @@ async fn start_driver() -> (Child, u16) {
         .unwrap_or_else(|error| panic!("chromedriver can't be run, try {MEND}: {error}"));
     let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
     let port = async {
-        loop {
-            let line = lines.next_line().await.unwrap();
-            let line = line.unwrap_or_else(|| panic!("chromedriver ended at once"));
+        let mut said = Vec::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
             if let Some((_, port)) = line.split_once("successfully on port ") {
-                return port.trim_end_matches('.').parse().unwrap();
+                return Ok(port.trim_end_matches('.').parse().unwrap());
             }
+            said.push(line);
         }
+        Err(said)
     };
     let port = tokio::time::timeout(Duration::from_mins(1), port).await;
-    (driver, port.unwrap_or_else(|_| panic!("chromedriver does not start")))
+    let port = port.unwrap_or_else(|_| panic!("chromedriver does not start"))?;
+    Ok((driver, port))
 }
 
 fn capabilities(profile: &std::path::Path) -> serde_json::Map<String, Value> {
