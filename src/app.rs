@@ -1,6 +1,9 @@
 //! The doors, gathered: what every service needs, built once.
 
+pub mod freshness;
+pub mod index;
 pub mod peers;
+pub mod tokens;
 
 use std::sync::Arc;
 
@@ -8,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use tokio::sync::{Notify, watch};
 
-use self::peers::Peers;
+use self::{freshness::Freshness, index::LookupIndex, peers::Peers, tokens::Tokens};
 use crate::{
     clock::{SharedClock, millis},
     config::{self, Config, Neighbour, Rate},
@@ -41,6 +44,12 @@ pub struct App {
     pub mediums: Arc<Mediums>,
     /// What is remembered of other identity servers.
     pub peers: Peers,
+    /// Who is behind hashes, in memory.
+    pub index: LookupIndex,
+    /// Whose access tokens are, in memory.
+    pub tokens: Tokens,
+    /// Whether those two may be believed.
+    pub freshness: Freshness,
     /// How much one source may ask for.
     pub limits: Limits,
     /// The time.
@@ -94,6 +103,9 @@ impl App {
             neighbours: Neighbours::new(&config)?,
             mediums: Arc::new(mediums(&config)),
             peers: Peers::new(clock.clone()),
+            index: LookupIndex::new(),
+            tokens: Tokens::new(),
+            freshness: Freshness::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
             metrics: metrics(&config),
             config,

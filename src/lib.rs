@@ -6,6 +6,7 @@
 // Floor 0: values and pure rules.
 pub mod cause;
 pub mod clock;
+pub mod index;
 pub mod metrics;
 pub mod mutual_tls;
 pub mod roots;
@@ -36,11 +37,13 @@ pub mod app;
 pub mod service {
     pub mod account;
     pub mod association;
+    pub mod index;
     pub mod invite;
     pub mod lookup;
     pub mod onbind;
     pub mod openid;
     pub mod peers;
+    pub mod pepper;
     pub mod push;
     pub mod replication;
     pub mod session;

@@ -1,6 +1,8 @@
 //! What monitoring reads: counts of messages, and how far the day's budget of text messages is
 //! spent, in the text format of Prometheus and `OpenMetrics`.
 
+use std::{sync::atomic::AtomicU64, time::Duration};
+
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -124,6 +126,41 @@ pub struct Metrics {
     sms_budget_exhausted: Gauge,
     replication_received: Family<NeighbourLabels, Counter>,
     replication_pushes: Family<NeighbourLabels, Counter>,
+    lookup_index: IndexGauges,
+}
+
+/// How the index of lookups stands.
+#[derive(Debug, Default)]
+struct IndexGauges {
+    entries: Gauge,
+    bytes: Gauge,
+    is_fresh: Gauge,
+    age: Gauge<f64, AtomicU64>,
+}
+
+impl IndexGauges {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "bindery_lookup_index_entries",
+            "Hashes of the current pepper that are kept in memory",
+            self.entries.clone(),
+        );
+        registry.register(
+            "bindery_lookup_index_bytes",
+            "Memory that the hashes take, with those of the next pepper",
+            self.bytes.clone(),
+        );
+        registry.register(
+            "bindery_lookup_index_fresh",
+            "Whether memory is in step with the database (1) or the database is asked (0)",
+            self.is_fresh.clone(),
+        );
+        registry.register(
+            "bindery_lookup_index_age_seconds",
+            "How long ago memory was compared with the database",
+            self.age.clone(),
+        );
+    }
 }
 
 /// What became of what a neighbour sent.
@@ -185,8 +222,11 @@ impl Default for Metrics {
             "Requests that told neighbours of binds and unbinds, by outcome",
             Family::clone(&replication_pushes),
         );
+        let lookup_index = IndexGauges::default();
+        lookup_index.register(&mut registry);
         let metrics = Self {
             registry,
+            lookup_index,
             messages,
             sms_refused,
             sms_today,
@@ -254,6 +294,15 @@ impl Metrics {
         let outcome = Label(if is_taken { "taken" } else { "failed" });
         let labels = NeighbourLabels { neighbour: neighbour.to_owned(), outcome };
         self.replication_pushes.get_or_create_owned(&labels)
+    }
+
+    /// Says how the index of lookups stands.
+    pub fn set_index(&self, entries: usize, bytes: usize, is_fresh: bool, age: Option<Duration>) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.lookup_index.entries.set(number(entries));
+        self.lookup_index.bytes.set(number(bytes));
+        self.lookup_index.is_fresh.set(i64::from(is_fresh));
+        self.lookup_index.age.set(age.map_or(f64::NAN, |age| age.as_secs_f64()));
     }
 
     /// All of it as text.

@@ -5,9 +5,11 @@
 
 pub mod accounts;
 pub mod associations;
+pub mod changes;
 mod connection;
 pub mod invites;
 mod migrations;
+pub mod notices;
 pub mod openid_tokens;
 pub mod peer_associations;
 pub mod peer_terms;
@@ -17,6 +19,7 @@ pub mod replication_log;
 mod schema;
 pub mod sessions;
 pub mod sms_counts;
+pub mod standing;
 mod writer;
 
 use std::time::Duration;
@@ -104,6 +107,7 @@ const READ_TIME: Duration = Duration::from_secs(10);
 /// The open database. Clones share it.
 #[derive(Clone)]
 pub struct Store {
+    manager: Manager,
     pool: Pool<Manager>,
     /// SQLite has one writer at a time; PostgreSQL writes through the pool.
     writer: Option<Writer>,
@@ -130,8 +134,8 @@ impl Store {
             .min_idle(Some(0))
             .connection_timeout(POOL_WAIT)
             .error_handler(Box::new(connection::QuietErrors))
-            .build(manager)?;
-        Ok(Self { pool, writer: writer.transpose()? })
+            .build(manager.clone())?;
+        Ok(Self { manager, pool, writer: writer.transpose()? })
     }
 
     /// Runs `work` in one transaction; commits on `Ok`, rolls back on `Err`.
@@ -166,6 +170,27 @@ impl Store {
     {
         let read = tokio::time::timeout(READ_TIME, self.in_pool(Access::Read, work));
         read.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
+    }
+
+    /// Runs `work`, which reads whole tables, on one unchanging state of the database, however long
+    /// it takes, through a connection of its own.
+    ///
+    /// # Errors
+    /// Those of `work`, and those of the database as [`StoreError`].
+    pub async fn scan<T, E>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let manager = self.manager.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut conn = manager.connect_to_scan()?;
+            in_transaction(&mut conn, Access::Read, work)
+        });
+        done.await.map_err(|_| StoreError::Stopped)?
     }
 
     async fn in_pool<T, E>(

@@ -19,7 +19,7 @@ use syn::{
 
 /// Lowest first; the modules of one row are strangers to each other.
 const FLOORS: &[&[&str]] = &[
-    &["cause", "clock", "metrics", "mutual_tls", "roots", "secret", "text"],
+    &["cause", "clock", "index", "metrics", "mutual_tls", "roots", "secret", "text"],
     &["matrix", "rate_limit"],
     &["config"],
     &["messages"],
@@ -54,8 +54,9 @@ const SHARED: &[(&str, &[&str])] = &[
         ],
     ),
     ("delivery", &["provider", "gateway"]),
-    ("service", &["openid", "sms", "peers"]),
-    ("http", &["error", "fields", "extract", "session"]),
+    ("app", &["freshness"]),
+    ("service", &["openid", "sms", "peers", "index", "pepper"]),
+    ("http", &["error", "fields", "extract", "lookup", "session"]),
     ("cli", &["keys", "steps"]),
 ];
 

@@ -11,9 +11,9 @@ use url::{Host, Url};
 
 use super::{
     Accounts, Algorithm, Api, BaseUrl, CodeDigits, Config, Database, DatabaseKind, Dns, Email,
-    EmailTransport, Federation, Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Metrics,
-    NameServer, PathBuf, Policy, PolicyText, Port, Rotation, Section, Server, ServerName, Sessions,
-    Signing, Smtp, SmtpSecurity, Text, Tls, UrlHost, Way, is_language, one_lookup_fits,
+    EmailTransport, Federation, Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Memory,
+    Metrics, NameServer, PathBuf, Policy, PolicyText, Port, Rotation, Section, Server, ServerName,
+    Sessions, Signing, Smtp, SmtpSecurity, Text, Tls, UrlHost, Way, is_language, one_lookup_fits,
     read_brands, read_limits, read_mediums, read_messages, read_peers, read_replication, read_sms,
 };
 
@@ -327,6 +327,8 @@ fn lookup(s: &mut Section<'_, '_>) -> Lookup {
         algorithms,
         max_addresses: usize::try_from(max_addresses).unwrap_or(usize::MAX),
         pepper_rotation: s.get("pepper_rotation", Rotation(Some(hours(7 * 24)))).0,
+        index: s.get("index", true),
+        index_memory: s.get("index_memory", Memory(1024 << 20)).0,
     }
 }
 

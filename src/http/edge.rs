@@ -18,7 +18,10 @@ use actix_web::{
 };
 use ipnet::IpNet;
 
-use super::extract::ClientAddress;
+use super::{
+    extract::ClientAddress,
+    lookup::{HASH_DETAILS, LOOKUP},
+};
 use crate::{app::App, secret};
 
 /// The CORS headers of every answer ([spec](https://spec.matrix.org/v1.19/identity-service-api/#web-browser-clients)).
@@ -32,6 +35,9 @@ const CORS: [(&str, &str); 4] = [
     ),
     ("access-control-expose-headers", "Retry-After"),
 ];
+
+/// Paths that are their own patterns, and asked for most.
+const FREQUENT: [&str; 2] = [LOOKUP, HASH_DETAILS];
 
 /// Goes around every request.
 pub(super) async fn edge(
@@ -52,7 +58,13 @@ pub(super) async fn edge(
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     // The pattern in place of the path, no query: neither tokens nor addresses are logged.
-    let pattern = response.request().match_pattern();
+    let asked = response.request().path();
+    let pattern = if FREQUENT.contains(&asked) {
+        // Finding it once more would cost as much as a lookup.
+        Some(asked.to_owned())
+    } else {
+        response.request().match_pattern()
+    };
     let path = pattern.as_deref().unwrap_or("(unknown)");
     // Monitoring asks every few seconds; that all is well is no news.
     let is_monitoring = path.starts_with("/health/") || path == "/metrics";

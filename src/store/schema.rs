@@ -50,6 +50,8 @@ diesel::table! {
         id -> BigInt,
         pepper -> Text,
         created_at -> BigInt,
+        state -> Integer,
+        progress -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -166,3 +168,13 @@ diesel::table! {
 diesel::allow_tables_to_appear_in_same_query!(associations, lookup_hashes);
 diesel::allow_tables_to_appear_in_same_query!(peer_associations, peer_hashes);
 diesel::allow_tables_to_appear_in_same_query!(sessions, session_tokens);
+diesel::table! {
+    lookup_changes (id) {
+        id -> BigInt,
+        kind -> Text,
+        medium -> Text,
+        address -> Text,
+        changed_at -> BigInt,
+        xid -> BigInt,
+    }
+}

@@ -77,6 +77,12 @@ impl Answers {
         (self.clock.now_ms() < until_ms).then_some(said)
     }
 
+    /// Whether nothing was said lately.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.said.entry_count() == 0
+    }
+
     /// Sorts addresses by whether an answer is known, somebody is asking, or the caller has to.
     pub fn claim(&self, hashes: impl IntoIterator<Item = LookupHash>) -> Claim<'_> {
         let (sender, receiver) = watch::channel(());

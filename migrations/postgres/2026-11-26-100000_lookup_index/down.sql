@@ -1,0 +1,15 @@
+DROP TRIGGER accepted_terms_removed ON accepted_terms;
+DROP TRIGGER access_tokens_emptied ON access_tokens;
+DROP TRIGGER access_tokens_changed ON access_tokens;
+DROP TRIGGER peer_associations_emptied ON peer_associations;
+DROP TRIGGER peer_associations_changed ON peer_associations;
+DROP TRIGGER associations_emptied ON associations;
+DROP TRIGGER associations_changed ON associations;
+DROP FUNCTION note_terms_change();
+DROP FUNCTION note_token_change();
+DROP FUNCTION note_all_threepids_change();
+DROP FUNCTION note_threepid_change();
+DROP TABLE lookup_changes;
+DELETE FROM peppers WHERE state > 0;
+ALTER TABLE peppers DROP COLUMN progress;
+ALTER TABLE peppers DROP COLUMN state;

@@ -1,0 +1,13 @@
+DROP TRIGGER accepted_terms_removed;
+DROP TRIGGER access_tokens_removed;
+DROP TRIGGER access_tokens_changed;
+DROP TRIGGER peer_associations_removed;
+DROP TRIGGER peer_associations_changed;
+DROP TRIGGER peer_associations_added;
+DROP TRIGGER associations_removed;
+DROP TRIGGER associations_changed;
+DROP TRIGGER associations_added;
+DROP TABLE lookup_changes;
+DELETE FROM peppers WHERE state > 0;
+ALTER TABLE peppers DROP COLUMN progress;
+ALTER TABLE peppers DROP COLUMN state;
