@@ -221,14 +221,14 @@ mod tests {
     /// What the table says of `0..count`, each by itself and all at once.
     fn contents(table: &Table, count: u32) -> HashMap<u32, Option<String>> {
         let single = |number| Some((number, told(table, table.find(key(&hash(number)))?)));
-        let singly: HashMap<_, _> = (0..count).filter_map(single).collect();
+        let each: HashMap<_, _> = (0..count).filter_map(single).collect();
         let mut together = HashMap::new();
         let keys: Vec<_> = (0..count).map(|number| (number, key(&hash(number)))).collect();
         table.find_all(&keys, |number, found| {
             together.insert(number, told(table, found));
         });
-        assert_eq!(singly, together);
-        singly
+        assert_eq!(each, together);
+        each
     }
 
     proptest! {

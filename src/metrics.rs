@@ -226,13 +226,13 @@ impl Default for Metrics {
         lookup_index.register(&mut registry);
         let metrics = Self {
             registry,
-            lookup_index,
             messages,
             sms_refused,
             sms_today,
             sms_budget_exhausted,
             replication_received,
             replication_pushes,
+            lookup_index,
         };
         // A rate can't be told of a series that begins with its first event.
         for reason in SmsReason::ALL {

@@ -182,27 +182,27 @@ fn hash_after(
         return Ok(at);
     }
     at.address.clear();
-    let after = match &at.origin {
-        None => associations::medium_after(tx, &at.medium)?.map(|medium| (None, medium)),
-        Some(_) => None,
-    };
-    let after = match after {
-        Some(own) => Some(own),
-        None => {
-            let (origin, medium) = match &at.origin {
-                None => ("", ""),
-                Some(origin) => (origin.as_str(), at.medium.as_str()),
-            };
-            peer_associations::kind_after(tx, origin, medium)?
-        }
-    };
-    match after {
+    match kind_after(tx, &at)? {
         Some((origin, medium)) => {
             (at.origin, at.medium) = (origin, medium.as_str().to_owned());
         }
         None => at.is_done = true,
     }
     Ok(at)
+}
+
+/// The origin and medium that come next: those of neighbours after all that were bound here.
+fn kind_after(
+    tx: &mut Tx<'_>,
+    at: &Progress,
+) -> Result<Option<(Option<String>, Medium)>, StoreError> {
+    let Some(origin) = &at.origin else {
+        if let Some(medium) = associations::medium_after(tx, &at.medium)? {
+            return Ok(Some((None, medium)));
+        }
+        return peer_associations::kind_after(tx, "", "");
+    };
+    peer_associations::kind_after(tx, origin, &at.medium)
 }
 
 /// Says that the next pepper is about to come into use, if all hashes are made with it.

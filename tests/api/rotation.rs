@@ -190,7 +190,8 @@ fn something(numbers: &mut Numbers) -> impl FnOnce(&mut Tx<'_>) -> Result<(), St
             1 => association.not_before = START_MS + days * day_ms,
             2 | 3 => {}
             _ => {
-                return associations::unbind(tx, &association.threepid, &association.mxid).map(drop);
+                return associations::unbind(tx, &association.threepid, &association.mxid)
+                    .map(drop);
             }
         }
         let peppers = peppers::hold_current(tx)?.unwrap();
