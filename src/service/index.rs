@@ -5,6 +5,8 @@
 //! able to for a second doesn't believe its memory. What a node changes itself it brings in before
 //! it answers.
 
+mod fill;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
@@ -15,7 +17,7 @@ use crate::{
         index::{Generation, Phase, State, Wanted},
     },
     index::{Entry, Table, key},
-    matrix::threepid::{ThreePid, lookup_hash},
+    matrix::threepid::ThreePid,
     store::{
         StoreError, Tx,
         changes::{self, Change, Position},
@@ -330,7 +332,7 @@ async fn build_when_due(app: &App, mut stop: watch::Receiver<bool>) {
 async fn build(app: &App, pepper: &Pepper) -> Result<(), StoreError> {
     let began = app.freshness.moment();
     let position = app.store.read(changes::position).await?;
-    let table = fill(app, pepper.pepper.clone()).await?;
+    let table = fill::table(app, pepper.pepper.clone()).await?;
     let Some(table) = table else {
         switch_off(app);
         return Ok(());
@@ -355,33 +357,6 @@ async fn build(app: &App, pepper: &Pepper) -> Result<(), StoreError> {
     });
     tell_phase(app);
     Ok(())
-}
-
-/// All that stands behind hashes under `pepper`; `None` where that is too much.
-async fn fill(app: &App, pepper: String) -> Result<Option<Table>, StoreError> {
-    let (origins, now_ms) = (app.believed_origins(), app.clock.now_ms());
-    let most = app.config.lookup.index_memory;
-    let work = move |tx: &mut Tx<'_>| {
-        let mut table = Table::with_room_for(standing::expected(tx)?);
-        let mut is_too_much = false;
-        let mut add = |medium: &str, address: &str, held: Held| {
-            let hash = lookup_hash(address, medium, &pepper);
-            let standing = Standing { own: Some(held), theirs: Vec::new() };
-            if let Some(entry) = Known::of(&standing, now_ms).entry()
-                && !is_too_much
-            {
-                table.add(&hash, entry);
-            }
-            // Adding up takes a while.
-            is_too_much = is_too_much || (hash.ends_with(&[0, 0]) && table.bytes() > most);
-        };
-        standing::each_association(tx, &mut add)?;
-        if !origins.is_empty() {
-            standing::each_of_neighbours(tx, &origins, &mut add)?;
-        }
-        Ok::<_, StoreError>((!is_too_much && table.bytes() <= most).then_some(table))
-    };
-    app.store.scan(work).await
 }
 
 /// The 3PIDs that changed since `position`; `None` where that can't be told.

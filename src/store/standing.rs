@@ -37,7 +37,7 @@ pub struct Standing {
 /// Goes through everything that was bound here, in any order.
 pub fn each_association(
     tx: &mut Tx<'_>,
-    mut tell: impl FnMut(&str, &str, Held),
+    mut tell: impl FnMut(String, String, Held),
 ) -> Result<(), StoreError> {
     let query = associations::table.select((
         associations::medium,
@@ -46,7 +46,7 @@ pub fn each_association(
     ));
     let mut each = |row: QueryResult<(String, String, (String, i64, i64))>| {
         let (medium, address, facts) = row?;
-        tell(&medium, &address, held(facts));
+        tell(medium, address, held(facts));
         Ok::<_, StoreError>(())
     };
     match &mut *tx.0 {
@@ -64,7 +64,7 @@ pub fn each_association(
 pub fn each_of_neighbours(
     tx: &mut Tx<'_>,
     origins: &[String],
-    mut tell: impl FnMut(&str, &str, Held),
+    mut tell: impl FnMut(String, String, Held),
 ) -> Result<(), StoreError> {
     let query = peer_associations::table
         .filter(peer_associations::origin.eq_any(origins))
@@ -80,7 +80,7 @@ pub fn each_of_neighbours(
         ));
     let mut each = |row: QueryResult<(String, String, (String, i64, i64))>| {
         let (medium, address, facts) = row?;
-        tell(&medium, &address, held(facts));
+        tell(medium, address, held(facts));
         Ok::<_, StoreError>(())
     };
     match &mut *tx.0 {
