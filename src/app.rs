@@ -16,7 +16,7 @@ use crate::{
     federation::{Federation, Neighbours, NeighboursError, SetupError},
     matrix::{medium::Mediums, signing::KeyRing, threepid::ThreePid},
     messages::{Messages, MessagesError},
-    metrics::{Metrics, Outcome},
+    metrics::{Metrics, Outcome, PeerMemory},
     rate_limit::RateLimit,
     store::Store,
 };
@@ -115,6 +115,13 @@ impl App {
             Err(DeliveryError::Unsent(_) | DeliveryError::Setup { .. }) => Outcome::Failed,
         };
         self.metrics.message(to.medium().as_str(), outcome);
+    }
+
+    /// Tells monitoring how much is remembered of other identity servers.
+    pub fn measure_memory(&self) {
+        let (answers, answer_bytes) = self.peers.answers.size();
+        let (peers, domains) = (self.peers.count(), self.federation.known_domains());
+        self.metrics.peers.set_memory(PeerMemory { answers, answer_bytes, peers, domains });
     }
 
     /// The neighbours that are told of binds and unbinds.

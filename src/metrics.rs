@@ -1,11 +1,15 @@
 //! What monitoring reads: counts of messages, and how far the day's budget of text messages is
 //! spent, in the text format of Prometheus and `OpenMetrics`.
 
+mod peers;
+
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+
+pub use self::peers::{Api, Discovery, PeerAddresses, PeerMemory, PeerMetrics, PeerOutcome};
 
 /// The `Content-Type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -117,6 +121,8 @@ impl EncodeLabelValue for Label {
 /// All counts and gauges.
 #[derive(Debug)]
 pub struct Metrics {
+    /// What is about other identity servers that are asked.
+    pub peers: PeerMetrics,
     registry: Registry,
     messages: Family<MessageLabels, Counter>,
     sms_refused: Family<RefusalLabels, Counter>,
@@ -186,6 +192,7 @@ impl Default for Metrics {
             Family::clone(&replication_pushes),
         );
         let metrics = Self {
+            peers: PeerMetrics::new(&mut registry),
             registry,
             messages,
             sms_refused,
