@@ -387,6 +387,8 @@ pub struct Dns {
     pub nameservers: Vec<SocketAddr>,
     /// Whether answers must be validated by DNSSEC where their zone is signed.
     pub dnssec: bool,
+    /// The keys by which they are validated, as DNSKEY records; `None`: those of the root.
+    pub trust_anchor_file: Option<PathBuf>,
 }
 
 /// `count` at once, and then as many again, spread evenly, in each `per`.

@@ -30,6 +30,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
     let is_trial = !root.was_given("server.name");
     let sms = root.section("sms", |s| read_sms(s, is_trial));
     let dns = root.section("dns", dns);
+    let (replication, has_certificate) = root.section("replication", read_replication);
     Some(Config {
         database: root.section("database", database),
         signing: root.section("signing", |s| Signing {
@@ -46,8 +47,8 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
         lookup,
         federation: root.section("federation", federation),
         dns,
-        peers: root.section("peers", read_peers),
-        replication: root.section("replication", read_replication),
+        peers: root.section("peers", |s| read_peers(s, has_certificate)),
+        replication,
         limits,
         api: root.section("api", |s| s.section("v1", api)),
         metrics: Metrics { networks: root.section("metrics", |s| s.list("networks", loopback())) },
@@ -97,7 +98,14 @@ fn server(s: &mut Section<'_, '_>) -> Option<Server> {
 fn dns(s: &mut Section<'_, '_>) -> Dns {
     let nameservers: Vec<NameServer> = s.list("nameservers", Vec::new());
     let nameservers = nameservers.into_iter().map(|NameServer(at)| at).collect();
-    Dns { nameservers, dnssec: s.get("dnssec", false) }
+    let dnssec = s.get("dnssec", false);
+    let trust_anchor_file: Option<PathBuf> = s.optional("trust_anchor_file");
+    must_be_readable(s, "trust_anchor_file", trust_anchor_file.as_ref());
+    if trust_anchor_file.is_some() && !dnssec {
+        let remedy = "set dnssec = true, or leave the file out";
+        s.fault(&["trust_anchor_file"], "nothing is validated without `dnssec`", remedy);
+    }
+    Dns { nameservers, dnssec, trust_anchor_file }
 }
 
 /// `[api.v1]`

@@ -112,3 +112,30 @@ fn a_file_that_is_not_there_is_a_fault() {
     let fault = Config::load(Some("/nowhere/b.toml".as_ref()), std::iter::empty()).unwrap_err();
     assert!(fault.to_string().starts_with("/nowhere/b.toml: can't be read: No such file"));
 }
+
+#[test]
+fn a_neighbour_that_is_told_by_tls_takes_a_certificate() {
+    let neighbour = "[[peers.replicate]]\nname = 'b.test'\nurl = 'https://b.test'\n\
+                     keys = ['ed25519:0 XGX0JRS2Af3be3knz2fBiRbApjm2Dh61gXDJA8kcJNI']\n";
+    insta::assert_snapshot!(load(neighbour, &[]).unwrap_err(), @r#"
+    config.toml:3: peers.replicate[0].url: a neighbour is told by mutual TLS, which takes a certificate
+        give `certificate`, `key` and `ca_file` under [replication], or no `url`
+    "#);
+    // One on this machine may be told without.
+    load(&neighbour.replace("https://b.test", "http://127.0.0.1:1"), &[]).unwrap();
+    // Half a certificate is one fault, and not two.
+    let half = format!("{neighbour}[replication]\nlisten = ['127.0.0.1:4434']\n");
+    assert!(!load(&half, &[]).unwrap_err().contains("mutual TLS"));
+}
+
+#[test]
+fn keys_for_dnssec_are_of_no_use_without_it() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let toml = format!("[dns]\ntrust_anchor_file = '{file}'\n");
+    let fault = load(&toml, &[]).unwrap_err();
+    assert!(
+        fault.contains("config.toml:2: dns.trust_anchor_file: nothing is validated"),
+        "{fault}"
+    );
+    load(&format!("{toml}dnssec = true\n"), &[]).unwrap();
+}

@@ -12,6 +12,7 @@ mod homeserver;
 
 mod client;
 mod discovery;
+mod dnssec;
 mod guard;
 mod identity;
 mod log;
