@@ -13,6 +13,7 @@ use crate::{
     clock::{SharedClock, millis},
     config::{self, Config, Neighbour, Rate},
     delivery::{Delivery, DeliveryError},
+    directory::{Directories, DirectorySetupError},
     federation::{Federation, Neighbours, NeighboursError, SetupError},
     matrix::{medium::Mediums, signing::KeyRing, threepid::ThreePid},
     messages::{Messages, MessagesError},
@@ -31,6 +32,8 @@ pub struct App {
     pub messages: Arc<Messages>,
     /// The door to people.
     pub delivery: Delivery,
+    /// The door to the organisation's directories.
+    pub directories: Directories,
     /// The door to other servers.
     pub federation: Federation,
     /// The door to neighbours.
@@ -67,6 +70,9 @@ pub enum OpenError {
     /// The door to people.
     #[error("sending messages (`[email]`, `[sms]`, `[mediums]`)")]
     Delivery(#[from] DeliveryError),
+    /// The door to the organisation's directories.
+    #[error("directories (`[[directories]]`)")]
+    Directory(#[from] DirectorySetupError),
     /// The door to other servers.
     #[error("requests to other servers (`[federation]`, `[dns]`)")]
     Federation(#[from] SetupError),
@@ -87,15 +93,18 @@ impl App {
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
         let messages = Arc::new(Messages::new(&config)?);
+        let (mediums, metrics) = (Arc::new(mediums(&config)), metrics(&config));
+        let counts = metrics.directories().clone();
         Ok(Self {
+            directories: Directories::open(&config.directories, &mediums, &counts, &clock)?,
             delivery: Delivery::new(&config, messages.clone(), clock.clone())?,
             messages,
             federation: Federation::new(&config, clock.clone())?,
             neighbours: Neighbours::new(&config)?,
-            mediums: Arc::new(mediums(&config)),
+            mediums,
             peers: Peers::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
-            metrics: metrics(&config),
+            metrics,
             config,
             store,
             keys,

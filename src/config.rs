@@ -1,5 +1,6 @@
 //! The configuration as types: what the TOML file, the environment and the defaults say together.
 
+mod directories;
 mod fault;
 mod limits;
 mod peers;
@@ -24,6 +25,11 @@ use url::Url;
 
 use crate::matrix::id::ServerName;
 
+pub use directories::{
+    Directory, DirectoryKind, Exec, HttpDirectory, HttpPaths, Ldap, MxidTemplate, Sql,
+    SynapseDatabase,
+};
+use directories::{KindName, read_directories};
 use fault::Fault;
 pub use fault::Faults;
 pub use limits::Limits;
@@ -40,7 +46,7 @@ pub use sms::{
     CustomMedium, HttpBody, HttpMethod, HttpSender, Originator, OriginatorForm, Sms, SmsCountries,
     SmsProvider, Twilio, TwilioSender,
 };
-use sms::{ProviderName, read_mediums, read_sms};
+use sms::{ProviderName, must_be_private_or_https, read_mediums, read_sms};
 pub use words::{Brand, Messages};
 use words::{read_brands, read_messages};
 
@@ -81,6 +87,8 @@ pub struct Config {
     pub peers: Peers,
     /// `[replication]`
     pub replication: Option<Replication>,
+    /// `[[directories]]`, in the order in which they are asked
+    pub directories: Vec<Directory>,
     /// `[limits]`
     pub limits: Limits,
     /// `[api]`

@@ -21,6 +21,7 @@ pub mod matrix {
     pub mod threepid;
     pub mod x_matrix;
 }
+pub mod breaker;
 pub mod rate_limit;
 // Floor 1: what the operator says.
 pub mod config;
@@ -28,6 +29,7 @@ pub mod config;
 pub mod messages;
 // Floor 3: doors to the outside.
 pub mod delivery;
+pub mod directory;
 pub mod federation;
 pub mod store;
 // Floor 4: the doors, gathered.

@@ -1,11 +1,15 @@
 //! What monitoring reads: counts of messages, and how far the day's budget of text messages is
 //! spent, in the text format of Prometheus and `OpenMetrics`.
 
+mod directories;
+
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+
+pub use self::directories::{Answered, DirectoryCounts, Question};
 
 /// The `Content-Type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -124,6 +128,7 @@ pub struct Metrics {
     sms_budget_exhausted: Gauge,
     replication_received: Family<NeighbourLabels, Counter>,
     replication_pushes: Family<NeighbourLabels, Counter>,
+    directories: DirectoryCounts,
 }
 
 /// What became of what a neighbour sent.
@@ -185,8 +190,11 @@ impl Default for Metrics {
             "Requests that told neighbours of binds and unbinds, by outcome",
             Family::clone(&replication_pushes),
         );
+        let directories = DirectoryCounts::default();
+        directories.register(&mut registry);
         let metrics = Self {
             registry,
+            directories,
             messages,
             sms_refused,
             sms_today,
@@ -254,6 +262,12 @@ impl Metrics {
         let outcome = Label(if is_taken { "taken" } else { "failed" });
         let labels = NeighbourLabels { neighbour: neighbour.to_owned(), outcome };
         self.replication_pushes.get_or_create_owned(&labels)
+    }
+
+    /// The counts of directories.
+    #[must_use]
+    pub fn directories(&self) -> &DirectoryCounts {
+        &self.directories
     }
 
     /// All of it as text.
