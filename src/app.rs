@@ -15,6 +15,7 @@ use crate::{
     delivery::{Delivery, DeliveryError},
     directory::{Directories, DirectorySetupError},
     federation::{Federation, Neighbours, NeighboursError, SetupError},
+    homeserver::{Homeserver, UnusableHomeserver},
     matrix::{medium::Mediums, signing::KeyRing, threepid::ThreePid},
     messages::{Messages, MessagesError},
     metrics::{Metrics, Outcome},
@@ -38,6 +39,8 @@ pub struct App {
     pub federation: Federation,
     /// The door to neighbours.
     pub neighbours: Neighbours,
+    /// The door to the homeserver behind this server, if there is one.
+    pub homeserver: Option<Homeserver>,
     /// The long-term signing keys.
     pub keys: KeyRing,
     /// The kinds of 3PIDs.
@@ -79,6 +82,9 @@ pub enum OpenError {
     /// The door to neighbours.
     #[error("neighbours (`[replication]`)")]
     Neighbours(#[from] NeighboursError),
+    /// The door to the homeserver.
+    #[error("requests to the homeserver (`[gateway]`)")]
+    Homeserver(#[from] UnusableHomeserver),
 }
 
 impl App {
@@ -101,6 +107,7 @@ impl App {
             messages,
             federation: Federation::new(&config, clock.clone())?,
             neighbours: Neighbours::new(&config)?,
+            homeserver: config.gateway.as_ref().map(Homeserver::new).transpose()?,
             mediums,
             peers: Peers::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
@@ -197,6 +204,10 @@ pub struct Limits {
     pub sms_per_address: Option<RateLimit>,
     /// Text messages to numbers that differ in the last four digits only.
     pub sms_per_prefix: Option<RateLimit>,
+    /// Logins with a 3PID from one client address.
+    pub login_per_client: Option<RateLimit>,
+    /// Logins with one 3PID.
+    pub login_per_address: Option<RateLimit>,
     /// Signatures for invitations and unbinds asked for without an account, from one client address.
     pub proof_per_client: Option<RateLimit>,
 }
@@ -223,6 +234,8 @@ impl Limits {
             sms_per_network: limit(limits.sms_per_network),
             sms_per_address: limit(limits.sms_per_address),
             sms_per_prefix: limit(limits.sms_per_prefix),
+            login_per_client: limit(limits.login_per_client),
+            login_per_address: limit(limits.login_per_address),
             proof_per_client: limit(limits.proof_per_client),
         }
     }
@@ -244,6 +257,8 @@ impl Limits {
             &self.sms_per_network,
             &self.sms_per_address,
             &self.sms_per_prefix,
+            &self.login_per_client,
+            &self.login_per_address,
             &self.proof_per_client,
         ]
         .into_iter()

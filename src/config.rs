@@ -2,12 +2,14 @@
 
 mod directories;
 mod fault;
+mod gateway;
 mod limits;
 mod peers;
 mod reader;
 mod sections;
 mod setting;
 mod sms;
+mod terms;
 mod words;
 
 use std::{
@@ -21,7 +23,6 @@ use std::{
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
-use url::Url;
 
 use crate::matrix::id::ServerName;
 
@@ -32,6 +33,8 @@ pub use directories::{
 use directories::{KindName, read_directories};
 use fault::Fault;
 pub use fault::Faults;
+pub use gateway::{Gateway, WellKnown};
+use gateway::{homeserver_is_another, read_gateway, read_user_directory, read_well_known};
 pub use limits::Limits;
 use limits::{one_lookup_fits, read_limits};
 pub use peers::{Neighbour, Peers, Replication};
@@ -47,6 +50,8 @@ pub use sms::{
     SmsProvider, Twilio, TwilioSender,
 };
 use sms::{ProviderName, must_be_private_or_https, read_mediums, read_sms};
+use terms::read_terms;
+pub use terms::{Policy, PolicyText};
 pub use words::{Brand, Messages};
 use words::{read_brands, read_messages};
 
@@ -89,6 +94,12 @@ pub struct Config {
     pub replication: Option<Replication>,
     /// `[[directories]]`, in the order in which they are asked
     pub directories: Vec<Directory>,
+    /// `[gateway]`
+    pub gateway: Option<Gateway>,
+    /// Whether `[user_directory]` is on.
+    pub user_directory: bool,
+    /// `[well_known]`
+    pub well_known: Option<WellKnown>,
     /// `[limits]`
     pub limits: Limits,
     /// `[api]`
@@ -231,34 +242,6 @@ pub struct Signing {
 pub struct Accounts {
     /// The homeservers whose users may register; empty: any.
     pub homeservers: Vec<ServerName>,
-}
-
-/// A policy that people accept before they use the server.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// Its version.
-    pub version: String,
-    /// Its texts, by ISO 639 language code; at least one.
-    pub texts: BTreeMap<String, PolicyText>,
-}
-
-impl Policy {
-    /// Its text in the language of `locale`, or else in English, or else in any.
-    #[must_use]
-    pub fn text_in(&self, locale: &str) -> Option<&PolicyText> {
-        let language = locale.split(['-', '_']).next().unwrap_or_default();
-        let of = |code: &str| self.texts.get(code);
-        of(locale).or_else(|| of(language)).or_else(|| of("en")).or(self.texts.values().next())
-    }
-}
-
-/// A policy in one language.
-#[derive(Debug, Clone)]
-pub struct PolicyText {
-    /// What the policy is called.
-    pub name: String,
-    /// Where it can be read.
-    pub url: Url,
 }
 
 /// Validation sessions.

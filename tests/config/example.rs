@@ -71,6 +71,7 @@ fn the_example_with_all_its_keys_is_a_configuration() {
         "replication-key.pem",
         "neighbours.pem",
         "directory-roots.pem",
+        "homeserver-roots.pem",
         "directory-secret",
         "members-url",
         "synapse-url",
@@ -215,6 +216,9 @@ fn the_example_has_every_key() {
         "sms.http.form.",
         "sms.http.json.",
         "directories.http.headers.",
+        "well_known.extra_client.",
+        "well_known.extra_client.org.example.key.",
+        "well_known.extra_server.",
     ] {
         shown.remove(own);
     }
