@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
@@ -99,8 +99,17 @@ impl FakeHomeserver {
         Self::start_at(ca, names, (own_loopback(), 443).into()).await
     }
 
+    /// Starts without TLS on a port of its own on 127.0.0.1.
+    pub(crate) async fn start_plain() -> Self {
+        Self::listen("127.0.0.1:0".parse().unwrap(), None).await
+    }
+
     /// Starts at `address`.
     pub(crate) async fn start_at(ca: &Ca, names: &[&str], address: SocketAddr) -> Self {
+        Self::listen(address, Some(TlsAcceptor::from(Arc::new(ca.tls(names))))).await
+    }
+
+    async fn listen(address: SocketAddr, acceptor: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap_or_else(|error| {
             panic!(
                 "{address}: {error}. Ports below 1024 take the right to bind them: run the tests \
@@ -109,7 +118,6 @@ impl FakeHomeserver {
         });
         let address = listener.local_addr().unwrap();
         let state = Arc::<Mutex<State>>::default();
-        let acceptor = TlsAcceptor::from(Arc::new(ca.tls(names)));
         let task = tokio::spawn(accept(listener, acceptor, state.clone()));
         Self { address, state, task }
     }
@@ -171,17 +179,35 @@ pub(crate) fn own_loopback() -> Ipv4Addr {
     Ipv4Addr::new(127, high.max(1), low, last)
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<Mutex<State>>) {
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc<Mutex<State>>) {
     while let Ok((stream, _)) = listener.accept().await {
         state.lock().unwrap().connections += 1;
-        tokio::spawn(serve(stream, acceptor.clone(), state.clone()));
+        let (acceptor, state) = (acceptor.clone(), state.clone());
+        tokio::spawn(async move {
+            match acceptor {
+                Some(acceptor) => serve_tls(stream, acceptor, state).await,
+                None => serve(stream, None, state).await,
+            }
+        });
     }
 }
 
-/// Serves one connection; a client that goes away or speaks nonsense ends it.
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<Mutex<State>>) -> Option<()> {
+async fn serve_tls(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    state: Arc<Mutex<State>>,
+) -> Option<()> {
     let stream = acceptor.accept(stream).await.ok()?;
     let sni = stream.get_ref().1.server_name().map(str::to_owned);
+    serve(stream, sni, state).await
+}
+
+/// Serves one connection; a client that goes away or speaks nonsense ends it.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    sni: Option<String>,
+    state: Arc<Mutex<State>>,
+) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let request = read_request(&mut stream, sni.clone()).await?;
