@@ -1,5 +1,6 @@
 //! The doors, gathered: what every service needs, built once.
 
+pub mod pace;
 pub mod peers;
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use tokio::sync::{Notify, watch};
 
-use self::peers::Peers;
+use self::{pace::Pace, peers::Peers};
 use crate::{
     clock::{SharedClock, millis},
     config::{self, Config, Neighbour, Rate},
@@ -49,6 +50,8 @@ pub struct App {
     pub peers: Peers,
     /// How much one source may ask for.
     pub limits: Limits,
+    /// How long refusals of logins take.
+    pub refusals: Pace,
     /// The time.
     pub clock: SharedClock,
     /// What monitoring reads.
@@ -111,6 +114,7 @@ impl App {
             mediums,
             peers: Peers::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
+            refusals: Pace::new(clock.clone()),
             metrics,
             config,
             store,

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     app::App,
     config::Gateway,
-    homeserver::Body,
+    homeserver::{Body, HomeserverError},
     matrix::login::{InvalidLogin, Login, Named},
     secret, service,
 };
@@ -39,7 +39,6 @@ pub(super) async fn login(
 ) -> Result<HttpResponse, ApiError> {
     let gateway = app.config.gateway.as_ref().ok_or(ApiError::UnknownEndpoint)?;
     let body = body(gateway, &request, payload.into_inner()).await?;
-    let arrived = Instant::now();
     let login = Login::read(&body).map_err(refused)?;
     let is_meant =
         |login: &Login<'_>| gateway.login_by_address || !matches!(login.named, Named::Address(_));
@@ -47,37 +46,48 @@ pub(super) async fn login(
         let answer = ask(&app, client, &request, whole(body)).await?;
         return Ok(given(answer, request.method()));
     };
-    let threepid = service::login::threepid(&app, &login.named);
-    limit_client(&app, app.limits.login_per_client.as_ref(), client, 1)?;
+    by_threepid(&app, gateway, client, &request, &login).await
+}
+
+/// A login of who names a 3PID.
+async fn by_threepid(
+    app: &App,
+    gateway: &Gateway,
+    client: ClientAddress,
+    request: &HttpRequest,
+    login: &Login<'_>,
+) -> Result<HttpResponse, ApiError> {
+    let arrived = Instant::now();
+    let threepid = service::login::threepid(app, &login.named);
+    limit_client(app, app.limits.login_per_client.as_ref(), client, 1)?;
     if let Some(threepid) = &threepid {
         limit(app.limits.login_per_address.as_ref(), threepid)?;
     }
-    let user = service::login::user(&app, gateway, &login.named, threepid).await;
-    let answered = async {
-        let mut answer = ask(&app, client, &request, whole(login.with_user(&user?))).await?;
+    let refused = async {
+        let user = service::login::user(app, gateway, &login.named, threepid).await?;
+        let mut answer = ask(app, client, request, whole(login.with_user(&user))).await?;
         if answer.status < 300 {
-            return Ok((given(answer, request.method()), true));
+            return Ok(Err(given(answer, request.method())));
         }
         let body = answer.whole(REFUSAL_LIMIT).await.map_err(ApiError::Homeserver)?;
-        Ok((given_whole(&answer, body.unwrap_or_default()), false))
+        let body = body.ok_or(ApiError::Homeserver(HomeserverError::TooLarge))?;
+        Ok(Ok(given_whole(&answer, body)))
     };
-    let (response, is_logged_in) =
-        answered.await.map_or_else(|e| (Err(e), false), |(r, is)| (Ok(r), is));
-    if !is_logged_in {
-        sleep_until(due(arrived, gateway.refusal_time)).await;
-    }
-    response
+    let refusal = match refused.await {
+        Ok(Err(welcome)) => return Ok(welcome),
+        Ok(Ok(refusal)) => Ok(refusal),
+        Err(error) => Err(error),
+    };
+    let held = app.refusals.held(arrived.elapsed(), gateway.refusal_time);
+    sleep_until(arrived + held + chance(gateway.refusal_time)).await;
+    refusal
 }
 
-/// When a refusal is given. A homeserver takes its time to compare a password, but none for a user
-/// that it doesn't know; so refusals are given at times that don't depend on that, with a chance
-/// added that drowns what little of it is left.
-fn due(arrived: Instant, step: Duration) -> Instant {
-    let step_ns = step.as_nanos().max(1);
-    let steps = arrived.elapsed().as_nanos() / step_ns + 1;
-    let chance = u128::from(u32::from_le_bytes(secret::random_bytes()));
-    let wait = steps * step_ns + ((step_ns / 10 * chance) >> 32);
-    arrived + Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))
+/// Up to a tenth of `step`: drowns what little is left of the difference between a user whose
+/// password the homeserver has compared and one that it doesn't have.
+fn chance(step: Duration) -> Duration {
+    let part = u128::from(u32::from_le_bytes(secret::random_bytes()));
+    Duration::from_nanos(u64::try_from((step.as_nanos() / 10 * part) >> 32).unwrap_or_default())
 }
 
 fn refused(fault: InvalidLogin) -> ApiError {
