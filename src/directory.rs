@@ -6,6 +6,7 @@
 //! asks all of them.
 
 mod asking;
+mod exec;
 mod http;
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 
-use self::{asking::Asking, http::HttpService};
+use self::{asking::Asking, exec::Program, http::HttpService};
 use crate::{
     clock::SharedClock,
     config::{self, DirectoryKind},
@@ -144,6 +145,7 @@ impl Addresses {
 /// The kinds of directories, each behind the same questions.
 enum Kind {
     Http(HttpService),
+    Exec(Program),
 }
 
 impl Kind {
@@ -156,6 +158,7 @@ impl Kind {
             DirectoryKind::Http(http) => {
                 HttpService::open(settings, http, addresses).map(Self::Http)
             }
+            DirectoryKind::Exec(exec) => Ok(Self::Exec(Program::new(settings, exec, addresses))),
             _ => Err(DirectorySetupError {
                 name: settings.name.clone(),
                 problem: "this build knows no directories of its type".to_owned(),
@@ -170,6 +173,7 @@ impl Kind {
     ) -> Result<Vec<(ThreePid, UserId)>, DirectoryError> {
         match self {
             Self::Http(kind) => kind.find(threepids).await,
+            Self::Exec(kind) => kind.find(threepids).await,
         }
     }
 
@@ -181,6 +185,7 @@ impl Kind {
     ) -> Result<Option<Person>, DirectoryError> {
         match self {
             Self::Http(kind) => kind.check(user, password).await,
+            Self::Exec(kind) => kind.check(user, password).await,
         }
     }
 
@@ -188,6 +193,7 @@ impl Kind {
     async fn search(&self, term: &str, limit: usize) -> Result<Matches, DirectoryError> {
         match self {
             Self::Http(kind) => kind.search(term, limit).await,
+            Self::Exec(kind) => kind.search(term, limit).await,
         }
     }
 
@@ -195,6 +201,7 @@ impl Kind {
     async fn page(&self, after: Option<&Cursor>) -> Result<Page, DirectoryError> {
         match self {
             Self::Http(kind) => kind.page(after).await,
+            Self::Exec(kind) => kind.page(after).await,
         }
     }
 
@@ -206,6 +213,7 @@ impl Kind {
     ) -> Result<Option<Page>, DirectoryError> {
         match self {
             Self::Http(kind) => kind.changes(since_ms, after).await,
+            Self::Exec(kind) => kind.changes(since_ms, after).await,
         }
     }
 }
