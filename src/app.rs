@@ -1,5 +1,6 @@
 //! The doors, gathered: what every service needs, built once.
 
+pub mod lockout;
 pub mod pace;
 pub mod peers;
 
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use tokio::sync::{Notify, watch};
 
-use self::{pace::Pace, peers::Peers};
+use self::{lockout::Lockouts, pace::Pace, peers::Peers};
 use crate::{
     clock::{SharedClock, millis},
     config::{self, Config, Neighbour, Rate},
@@ -21,6 +22,7 @@ use crate::{
     messages::{Messages, MessagesError},
     metrics::{Metrics, Outcome},
     rate_limit::RateLimit,
+    secret,
     store::Store,
 };
 
@@ -34,6 +36,8 @@ pub struct App {
     pub messages: Arc<Messages>,
     /// The door to people.
     pub delivery: Delivery,
+    /// What tells this process from others on the same database.
+    pub node: String,
     /// The door to the organisation's directories.
     pub directories: Directories,
     /// The door to other servers.
@@ -48,6 +52,8 @@ pub struct App {
     pub mediums: Arc<Mediums>,
     /// What is remembered of other identity servers.
     pub peers: Peers,
+    /// Who has tried too many wrong passwords.
+    pub lockouts: Lockouts,
     /// How much one source may ask for.
     pub limits: Limits,
     /// How long refusals of logins take.
@@ -105,6 +111,7 @@ impl App {
         let (mediums, metrics) = (Arc::new(mediums(&config)), metrics(&config));
         let counts = metrics.directories().clone();
         Ok(Self {
+            node: secret::random_token(),
             directories: Directories::open(&config.directories, &mediums, &counts, &clock)?,
             delivery: Delivery::new(&config, messages.clone(), clock.clone())?,
             messages,
@@ -113,6 +120,7 @@ impl App {
             homeserver: config.gateway.as_ref().map(Homeserver::new).transpose()?,
             mediums,
             peers: Peers::new(clock.clone()),
+            lockouts: Lockouts::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
             refusals: Pace::new(clock.clone()),
             metrics,
@@ -152,6 +160,13 @@ impl App {
     #[must_use]
     pub fn believed_origins(&self) -> Vec<String> {
         self.config.peers.replicate.iter().map(|neighbour| neighbour.name.to_string()).collect()
+    }
+
+    /// The directories whose copies are believed, in the operator's order.
+    #[must_use]
+    pub fn copied_directories(&self) -> Vec<String> {
+        let copied = self.config.directories.iter().filter(|directory| directory.is_copied());
+        copied.map(|directory| directory.name.clone()).collect()
     }
 
     /// Sessions that were last changed then or earlier are expired; in milliseconds since the
@@ -214,6 +229,10 @@ pub struct Limits {
     pub login_per_address: Option<RateLimit>,
     /// Signatures for invitations and unbinds asked for without an account, from one client address.
     pub proof_per_client: Option<RateLimit>,
+    /// Passwords that are tried as one user.
+    pub credentials_per_user: Option<RateLimit>,
+    /// Passwords that are tried from one client address.
+    pub credentials_per_client: Option<RateLimit>,
 }
 
 impl Limits {
@@ -241,6 +260,8 @@ impl Limits {
             login_per_client: limit(limits.login_per_client),
             login_per_address: limit(limits.login_per_address),
             proof_per_client: limit(limits.proof_per_client),
+            credentials_per_user: limit(limits.credentials_per_user),
+            credentials_per_client: limit(limits.credentials_per_client),
         }
     }
 
@@ -264,6 +285,8 @@ impl Limits {
             &self.login_per_client,
             &self.login_per_address,
             &self.proof_per_client,
+            &self.credentials_per_user,
+            &self.credentials_per_client,
         ]
         .into_iter()
         .flatten()

@@ -40,6 +40,8 @@ pub mod app;
 pub mod service {
     pub mod account;
     pub mod association;
+    pub mod credentials;
+    pub mod directory;
     pub mod invite;
     pub mod login;
     pub mod lookup;

@@ -12,8 +12,8 @@ use super::{
     EmailTransport, Federation, Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Metrics,
     NameServer, PathBuf, Port, Rotation, Section, Server, ServerName, Sessions, Signing, Smtp,
     SmtpSecurity, Text, Tls, UrlHost, Way, homeserver_is_another, one_lookup_fits, read_brands,
-    read_directories, read_gateway, read_limits, read_mediums, read_messages, read_peers,
-    read_replication, read_sms, read_terms, read_user_directory, read_well_known,
+    read_credentials, read_directories, read_gateway, read_limits, read_mediums, read_messages,
+    read_peers, read_replication, read_sms, read_terms, read_user_directory, read_well_known,
 };
 
 /// The server's name where none is given.
@@ -53,6 +53,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
         user_directory: read_user_directory(root),
         gateway,
         well_known: root.section("well_known", read_well_known),
+        credentials: root.section("credentials", read_credentials),
         limits,
         api: root.section("api", |s| s.section("v1", api)),
         metrics: Metrics { networks: root.section("metrics", |s| s.list("networks", loopback())) },

@@ -73,6 +73,7 @@ fn the_example_with_all_its_keys_is_a_configuration() {
         "directory-roots.pem",
         "homeserver-roots.pem",
         "directory-secret",
+        "credentials-secret",
         "members-url",
         "synapse-url",
     ];
