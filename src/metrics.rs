@@ -1,6 +1,7 @@
 //! What monitoring reads: counts of messages, and how far the day's budget of text messages is
 //! spent, in the text format of Prometheus and `OpenMetrics`.
 
+mod directories;
 mod peers;
 
 use prometheus_client::{
@@ -9,6 +10,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+pub use self::directories::{Answered, DirectoryCounts, Question};
 pub use self::peers::{Api, Discovery, PeerAddresses, PeerMemory, PeerMetrics, PeerOutcome};
 
 /// The `Content-Type` of [`Metrics::encode`].
@@ -130,6 +132,7 @@ pub struct Metrics {
     sms_budget_exhausted: Gauge,
     replication_received: Family<NeighbourLabels, Counter>,
     replication_pushes: Family<NeighbourLabels, Counter>,
+    directories: DirectoryCounts,
 }
 
 /// What became of what a neighbour sent.
@@ -191,9 +194,12 @@ impl Default for Metrics {
             "Requests that told neighbours of binds and unbinds, by outcome",
             Family::clone(&replication_pushes),
         );
+        let directories = DirectoryCounts::default();
+        directories.register(&mut registry);
         let metrics = Self {
             peers: PeerMetrics::new(&mut registry),
             registry,
+            directories,
             messages,
             sms_refused,
             sms_today,
@@ -261,6 +267,12 @@ impl Metrics {
         let outcome = Label(if is_taken { "taken" } else { "failed" });
         let labels = NeighbourLabels { neighbour: neighbour.to_owned(), outcome };
         self.replication_pushes.get_or_create_owned(&labels)
+    }
+
+    /// The counts of directories.
+    #[must_use]
+    pub fn directories(&self) -> &DirectoryCounts {
+        &self.directories
     }
 
     /// All of it as text.

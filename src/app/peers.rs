@@ -2,18 +2,14 @@
 //! are spoken to.
 
 mod answers;
-mod breaker;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use moka::sync::Cache;
 
 pub use self::answers::{Answers, Claim, Known, Proof, Said};
-use self::breaker::Breaker;
 use crate::{
+    breaker::{Attempt, Gate},
     clock::SharedClock,
     federation::{PeerAddress, PeerPolicy},
 };
@@ -48,8 +44,7 @@ impl Peers {
     pub fn get(&self, address: &PeerAddress) -> Arc<Peer> {
         let peer = || Peer {
             dealings: tokio::sync::Mutex::default(),
-            breaker: Mutex::default(),
-            clock: self.clock.clone(),
+            gate: Gate::new(self.clock.clone()),
         };
         self.each.get_with_by_ref(address, || Arc::new(peer()))
     }
@@ -60,8 +55,7 @@ pub struct Peer {
     /// How it is spoken to. Locked while that is found out, so that many questions at once cause
     /// one registration.
     pub dealings: tokio::sync::Mutex<Dealings>,
-    breaker: Mutex<Breaker>,
-    clock: SharedClock,
+    gate: Gate,
 }
 
 /// How a peer is spoken to.
@@ -91,46 +85,6 @@ impl Peer {
     /// The right to ask it once, unless it is left alone now.
     #[must_use]
     pub fn admits(&self) -> Option<Attempt<'_>> {
-        let is_admitted = self.breaker().admits(self.clock.now_ms());
-        // Made only where it is had: dropping one gives it back.
-        is_admitted.then(|| Attempt { peer: self, is_told: false })
-    }
-
-    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The right to ask a peer once. Dropped without a word, it says nothing of the peer.
-pub struct Attempt<'a> {
-    peer: &'a Peer,
-    is_told: bool,
-}
-
-impl Attempt<'_> {
-    /// The peer answered.
-    pub fn succeeded(mut self) {
-        self.is_told = true;
-        self.peer.breaker().succeeded();
-    }
-
-    /// The peer didn't answer, or not as one.
-    pub fn failed(mut self) {
-        self.is_told = true;
-        self.peer.breaker().failed(self.peer.clock.now_ms());
-    }
-
-    /// The peer wants to be left alone for a while.
-    pub fn rests(mut self, pause: Duration) {
-        self.is_told = true;
-        self.peer.breaker().rests(self.peer.clock.now_ms(), pause);
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if !self.is_told {
-            self.peer.breaker().abandoned();
-        }
+        self.gate.admits()
     }
 }

@@ -201,7 +201,7 @@ impl<'i> Section<'_, 'i> {
     }
 
     /// A secret as the value of `key`; no fault shows what is there.
-    fn plain_secret(&mut self, key: &str) -> Option<SecretString> {
+    pub(super) fn plain_secret(&mut self, key: &str) -> Option<SecretString> {
         let Entry { place, node } = self.take(key)?;
         match node {
             Node::Value(DeValue::String(text)) if !text.is_empty() => {

@@ -15,7 +15,8 @@ use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
 
 use super::{
-    Algorithm, HttpMethod, LogFormat, Originator, ProviderName, Rate, ServerName, SmtpSecurity,
+    Algorithm, HttpMethod, HttpPaths, KindName, LogFormat, MxidTemplate, Originator, ProviderName,
+    Rate, ServerName, SmtpSecurity,
 };
 use crate::matrix::{phone::Country, signing::decode_base64};
 
@@ -132,6 +133,15 @@ texts! {
         "twilio" => Self::Twilio,
         "http" => Self::Http,
         "log" => Self::Log,
+        _ => return None,
+    });
+    KindName: "ldap, sql, synapse, http or exec", "\"ldap\"", Self::named;
+    MxidTemplate: "a user id with one name in braces in place of what differs",
+        "\"@{uid}:example.org\"", |text| text.parse().ok();
+    HttpPaths: "ma1sd, mxisd or either", "\"either\"", |text| Some(match text {
+        "ma1sd" => Self::Ma1sd,
+        "mxisd" => Self::Mxisd,
+        "either" => Self::Either,
         _ => return None,
     });
     HttpMethod: "GET, POST or PUT", "\"POST\"", |text| Some(match text {

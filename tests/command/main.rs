@@ -9,6 +9,7 @@
 
 mod commands;
 mod faults;
+mod gateway;
 mod log;
 mod neighbours;
 mod outage;
@@ -31,3 +32,5 @@ mod dns;
 #[path = "../support/homeserver.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod homeserver;
+#[path = "../support/proxy.rs"]
+mod proxy;

@@ -8,6 +8,7 @@ mod authority;
 #[path = "../support/dns.rs"]
 mod dns;
 #[path = "../support/homeserver.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
 mod homeserver;
 
 mod client;

@@ -9,10 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{AskError, Found, Item};
 use crate::{
-    app::{
-        App,
-        peers::{Attempt, Peer},
-    },
+    app::{App, peers::Peer},
+    breaker::Attempt,
     cause::causes,
     clock::millis,
     federation::{PeerAddress, PeerError},
