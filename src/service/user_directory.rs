@@ -10,6 +10,9 @@ use crate::{app::App, directory::Person, matrix::json::Object};
 /// ([spec](https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3user_directorysearch)).
 const DEFAULT_LIMIT: usize = 10;
 
+/// The most people that directories are asked for.
+const MOST: usize = 50;
+
 /// A search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Search {
@@ -34,7 +37,11 @@ impl Search {
 
 /// Completes `found`, the homeserver's answer to a search, by whom the directories know.
 pub async fn complete(app: &App, search: &Search, found: &mut Object) {
-    let matches = app.directories.search(&search.term, search.limit).await;
+    // Nothing tells of everybody.
+    if search.term.trim().is_empty() {
+        return;
+    }
+    let matches = app.directories.search(&search.term, search.limit.min(MOST)).await;
     let people = matches.people.into_iter().map(as_found).collect();
     merge(found, people, matches.limited, search.limit);
 }

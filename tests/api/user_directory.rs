@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Answer, answer},
-    homeserver::Reply,
+    homeserver::{FakeHomeserver, Reply},
     login::Behind,
 };
 
@@ -63,4 +63,64 @@ async fn switched_off_it_goes_through() {
     let behind = Behind::start().await;
     behind.homeserver.set_reply(PATH, Reply::new(200, "anything"));
     assert_eq!(search(&behind, json!({ "search_term": "bo" })).await.body, "anything");
+}
+
+/// What a directory answers to a search by name.
+fn in_directory(people: &[(&str, &str)], limited: bool) -> Reply {
+    let results = people.iter().map(|(localpart, name)| {
+        json!({ "user_id": localpart, "display_name": name, "avatar_url": "mxc://hs.example/x" })
+    });
+    let results = results.collect::<Vec<_>>();
+    Reply::new(200, json!({ "results": results, "limited": limited }).to_string())
+}
+
+/// Two directories beside the homeserver.
+async fn with_directories() -> (Behind, [FakeHomeserver; 2]) {
+    let directories = [FakeHomeserver::start_plain().await, FakeHomeserver::start_plain().await];
+    let table = |name: &str, at: &FakeHomeserver| {
+        format!(
+            "[[directories]]\nname = '{name}'\ntype = 'http'\nmxid = '@{{uid}}:hs.example'\n\
+             timeout = '500ms'\n[directories.http]\nbase_url = 'http://{}'\n",
+            at.address()
+        )
+    };
+    let [one, other] = &directories;
+    let toml = format!("{ON}\n{}{}", table("staff", one), table("members", other));
+    (Behind::with("", &toml).await, directories)
+}
+
+const IN_DIRECTORY: &str = "/_ma1sd/backend/api/v1/directory/user/search";
+
+#[tokio::test]
+async fn the_directories_people_come_after_the_homeservers() {
+    let (behind, [staff, members]) = with_directories().await;
+    let bob = person("@bob:hs.example", "Bob");
+    behind.homeserver.set_reply(PATH, found(std::slice::from_ref(&bob), false));
+    staff.set_reply(IN_DIRECTORY, in_directory(&[("bob", "Robert"), ("bodo", "Bodo")], false));
+    members.set_reply(IN_DIRECTORY, in_directory(&[("bodo", "B."), ("boris", "Boris")], false));
+    let answer = search(&behind, json!({ "search_term": "bo" })).await.ok();
+    let listed = |id: &str, name: &str| json!({ "user_id": id, "display_name": name, "avatar_url": "mxc://hs.example/x" });
+    let (bodo, boris) = (listed("@bodo:hs.example", "Bodo"), listed("@boris:hs.example", "Boris"));
+    assert_eq!(answer, json!({ "results": [bob, bodo, boris], "limited": false }));
+    let two = search(&behind, json!({ "search_term": "bo", "limit": 2 })).await.ok();
+    assert_eq!(two, json!({ "results": [bob, bodo], "limited": true }));
+    // One that fails is left out.
+    staff.set_reply(IN_DIRECTORY, Reply::Silence);
+    let answer = search(&behind, json!({ "search_term": "bo" })).await.ok();
+    let bodo = listed("@bodo:hs.example", "B.");
+    assert_eq!(answer, json!({ "results": [bob, bodo, boris], "limited": false }));
+    // One that has more says so.
+    members.set_reply(IN_DIRECTORY, in_directory(&[("boris", "Boris")], true));
+    assert_eq!(search(&behind, json!({ "search_term": "bo" })).await.ok()["limited"], true);
+}
+
+#[tokio::test]
+async fn who_is_refused_by_the_homeserver_asks_no_directory() {
+    let (behind, directories) = with_directories().await;
+    behind.homeserver.set_reply(PATH, Reply::new(401, r#"{"errcode":"M_UNKNOWN_TOKEN"}"#));
+    assert_eq!(search(&behind, json!({ "search_term": "bo" })).await.status, 401);
+    // Nothing is searched for by nothing.
+    behind.homeserver.set_reply(PATH, found(&[], false));
+    search(&behind, json!({ "search_term": " " })).await.ok();
+    assert!(directories.iter().all(|directory| directory.requests().is_empty()));
 }

@@ -124,6 +124,7 @@ fn the_configurations_in_the_docs_are_right() {
         "replication-key.pem",
         "neighbours.pem",
         "trust-anchors.zone",
+        "directory-secret",
     ];
     for file in owned {
         fs::write(directory.path().join(file), "secret").unwrap();

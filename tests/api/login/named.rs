@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{ALICE, Behind, EMAIL, PASSWORD, by_email, with_identifier};
-use crate::gateway::Gateway;
+use crate::{
+    gateway::Gateway,
+    homeserver::{FakeHomeserver, Reply},
+};
 
 #[tokio::test]
 async fn who_names_an_address_of_theirs_logs_in() {
@@ -167,5 +170,34 @@ async fn only_what_was_bound_here_to_a_user_of_the_homeserver_logs_in() {
     body["threepid"] = json!({ "medium": "email", "address": "gone@example.org" });
     alice.post("/3pid/unbind", body).await.ok();
     behind.log_in(&by_email("gone@example.org", PASSWORD)).await.refused(403, "M_FORBIDDEN");
+    assert!(behind.last_user().starts_with("@_"));
+}
+
+#[tokio::test]
+async fn an_address_in_a_directory_logs_in_whom_it_belongs_to() {
+    let directory = FakeHomeserver::start_plain().await;
+    let toml = format!(
+        "limits.enabled = false\n[[directories]]\nname = 'staff'\ntype = 'http'\n\
+         mxid = '@{{uid}}:hs.example'\n[directories.http]\nbase_url = 'http://{}'\n",
+        directory.address()
+    );
+    let behind = Behind::with("", &toml).await;
+    let says = |address: &str, kind: &str, value: &str| {
+        let id = json!({ "type": kind, "value": value });
+        let lookup = json!({ "medium": "email", "address": address, "id": id });
+        let reply = Reply::new(200, json!({ "lookup": lookup }).to_string());
+        directory.set_reply("/_ma1sd/backend/api/v1/identity/single", reply);
+    };
+    says("a.smith@example.org", "localpart", "alice");
+    assert_eq!(behind.log_in(&by_email("A.Smith@example.org", PASSWORD)).await.status, 200);
+    assert_eq!(behind.last_user(), ALICE);
+    // What was proved here goes before it.
+    behind.alice_owns(EMAIL).await;
+    says(EMAIL, "localpart", "bob");
+    behind.log_in(&by_email(EMAIL, PASSWORD)).await;
+    assert_eq!(behind.last_user(), ALICE);
+    // A directory knows nothing of other homeservers' users.
+    says("m@example.org", "mxid", "@mallory:elsewhere.example");
+    behind.log_in(&by_email("m@example.org", PASSWORD)).await.refused(403, "M_FORBIDDEN");
     assert!(behind.last_user().starts_with("@_"));
 }
