@@ -7,6 +7,9 @@
 
 mod asking;
 mod http;
+mod passwords;
+mod sql;
+mod synapse;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,7 +19,7 @@ use std::{
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 
-use self::{asking::Asking, http::HttpService};
+use self::{asking::Asking, http::HttpService, sql::SqlDatabase, synapse::Synapse};
 use crate::{
     clock::SharedClock,
     config::{self, DirectoryKind},
@@ -144,6 +147,8 @@ impl Addresses {
 /// The kinds of directories, each behind the same questions.
 enum Kind {
     Http(HttpService),
+    Sql(SqlDatabase),
+    Synapse(Synapse),
 }
 
 impl Kind {
@@ -155,6 +160,10 @@ impl Kind {
         match &settings.kind {
             DirectoryKind::Http(http) => {
                 HttpService::open(settings, http, addresses).map(Self::Http)
+            }
+            DirectoryKind::Sql(sql) => SqlDatabase::open(settings, sql, addresses).map(Self::Sql),
+            DirectoryKind::Synapse(synapse) => {
+                Synapse::open(settings, synapse, addresses).map(Self::Synapse)
             }
             _ => Err(DirectorySetupError {
                 name: settings.name.clone(),
@@ -170,6 +179,8 @@ impl Kind {
     ) -> Result<Vec<(ThreePid, UserId)>, DirectoryError> {
         match self {
             Self::Http(kind) => kind.find(threepids).await,
+            Self::Sql(kind) => kind.find(threepids).await,
+            Self::Synapse(kind) => kind.find(threepids).await,
         }
     }
 
@@ -181,6 +192,8 @@ impl Kind {
     ) -> Result<Option<Person>, DirectoryError> {
         match self {
             Self::Http(kind) => kind.check(user, password).await,
+            Self::Sql(kind) => kind.check(user, password).await,
+            Self::Synapse(kind) => kind.check(user, password).await,
         }
     }
 
@@ -188,6 +201,8 @@ impl Kind {
     async fn search(&self, term: &str, limit: usize) -> Result<Matches, DirectoryError> {
         match self {
             Self::Http(kind) => kind.search(term, limit).await,
+            Self::Sql(kind) => kind.search(term, limit).await,
+            Self::Synapse(kind) => kind.search(term, limit).await,
         }
     }
 
@@ -195,6 +210,8 @@ impl Kind {
     async fn page(&self, after: Option<&Cursor>) -> Result<Page, DirectoryError> {
         match self {
             Self::Http(kind) => kind.page(after).await,
+            Self::Sql(kind) => kind.page(after).await,
+            Self::Synapse(kind) => kind.page(after).await,
         }
     }
 
@@ -206,6 +223,8 @@ impl Kind {
     ) -> Result<Option<Page>, DirectoryError> {
         match self {
             Self::Http(kind) => kind.changes(since_ms, after).await,
+            Self::Sql(kind) => kind.changes(since_ms, after).await,
+            Self::Synapse(kind) => kind.changes(since_ms, after).await,
         }
     }
 }

@@ -13,7 +13,7 @@ pub use self::{
     http::{HttpDirectory, HttpPaths},
     ldap::Ldap,
     mxid::MxidTemplate,
-    sql::{Sql, SynapseDatabase},
+    sql::{Parameter, Piece, Query, Sql, SynapseDatabase},
 };
 use super::{Rotation, Section, count, hours, is_name, minutes};
 use crate::matrix::phone::Country;
@@ -128,6 +128,12 @@ fn directory(s: &mut Section<'_, '_>) -> Option<Directory> {
     let max_connections = s.get("max_connections", count(4));
     let Rotation(sync_interval) = s.get("sync_interval", Rotation(Some(hours(1))));
     let changes = s.get("sync_changes_interval", Rotation(Some(minutes(5))));
+    if kind == Some(KindName::Sql)
+        && mxid.as_ref().is_some_and(|mxid: &MxidTemplate| mxid.placeholder() != "uid")
+    {
+        let message = "the queries of a database select what a person is called as uid";
+        s.fault(&["mxid"], message, "write for example: mxid = \"@{uid}:example.org\"");
+    }
     let kind = kind.and_then(|kind| settings(s, kind));
     Some(Directory {
         name: name?,
