@@ -19,6 +19,7 @@ use crate::{
     messages::{Messages, MessagesError},
     metrics::{Metrics, Outcome},
     rate_limit::RateLimit,
+    secret,
     store::Store,
 };
 
@@ -32,6 +33,8 @@ pub struct App {
     pub messages: Arc<Messages>,
     /// The door to people.
     pub delivery: Delivery,
+    /// What tells this process from others on the same database.
+    pub node: String,
     /// The door to the organisation's directories.
     pub directories: Directories,
     /// The door to other servers.
@@ -96,6 +99,7 @@ impl App {
         let (mediums, metrics) = (Arc::new(mediums(&config)), metrics(&config));
         let counts = metrics.directories().clone();
         Ok(Self {
+            node: secret::random_token(),
             directories: Directories::open(&config.directories, &mediums, &counts, &clock)?,
             delivery: Delivery::new(&config, messages.clone(), clock.clone())?,
             messages,
@@ -141,6 +145,13 @@ impl App {
     #[must_use]
     pub fn believed_origins(&self) -> Vec<String> {
         self.config.peers.replicate.iter().map(|neighbour| neighbour.name.to_string()).collect()
+    }
+
+    /// The directories whose copies are believed, in the operator's order.
+    #[must_use]
+    pub fn copied_directories(&self) -> Vec<String> {
+        let copied = self.config.directories.iter().filter(|directory| directory.is_copied());
+        copied.map(|directory| directory.name.clone()).collect()
     }
 
     /// Sessions that were last changed then or earlier are expired; in milliseconds since the

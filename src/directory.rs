@@ -6,6 +6,7 @@
 //! asks all of them.
 
 mod asking;
+mod exec;
 mod http;
 mod passwords;
 mod sql;
@@ -19,7 +20,7 @@ use std::{
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 
-use self::{asking::Asking, http::HttpService, sql::SqlDatabase, synapse::Synapse};
+use self::{asking::Asking, exec::Program, http::HttpService, sql::SqlDatabase, synapse::Synapse};
 use crate::{
     clock::SharedClock,
     config::{self, DirectoryKind},
@@ -147,6 +148,7 @@ impl Addresses {
 /// The kinds of directories, each behind the same questions.
 enum Kind {
     Http(HttpService),
+    Exec(Program),
     Sql(SqlDatabase),
     Synapse(Synapse),
 }
@@ -161,6 +163,7 @@ impl Kind {
             DirectoryKind::Http(http) => {
                 HttpService::open(settings, http, addresses).map(Self::Http)
             }
+            DirectoryKind::Exec(exec) => Ok(Self::Exec(Program::new(settings, exec, addresses))),
             DirectoryKind::Sql(sql) => SqlDatabase::open(settings, sql, addresses).map(Self::Sql),
             DirectoryKind::Synapse(synapse) => {
                 Synapse::open(settings, synapse, addresses).map(Self::Synapse)
@@ -179,6 +182,7 @@ impl Kind {
     ) -> Result<Vec<(ThreePid, UserId)>, DirectoryError> {
         match self {
             Self::Http(kind) => kind.find(threepids).await,
+            Self::Exec(kind) => kind.find(threepids).await,
             Self::Sql(kind) => kind.find(threepids).await,
             Self::Synapse(kind) => kind.find(threepids).await,
         }
@@ -192,6 +196,7 @@ impl Kind {
     ) -> Result<Option<Person>, DirectoryError> {
         match self {
             Self::Http(kind) => kind.check(user, password).await,
+            Self::Exec(kind) => kind.check(user, password).await,
             Self::Sql(kind) => kind.check(user, password).await,
             Self::Synapse(kind) => kind.check(user, password).await,
         }
@@ -201,6 +206,7 @@ impl Kind {
     async fn search(&self, term: &str, limit: usize) -> Result<Matches, DirectoryError> {
         match self {
             Self::Http(kind) => kind.search(term, limit).await,
+            Self::Exec(kind) => kind.search(term, limit).await,
             Self::Sql(kind) => kind.search(term, limit).await,
             Self::Synapse(kind) => kind.search(term, limit).await,
         }
@@ -210,6 +216,7 @@ impl Kind {
     async fn page(&self, after: Option<&Cursor>) -> Result<Page, DirectoryError> {
         match self {
             Self::Http(kind) => kind.page(after).await,
+            Self::Exec(kind) => kind.page(after).await,
             Self::Sql(kind) => kind.page(after).await,
             Self::Synapse(kind) => kind.page(after).await,
         }
@@ -223,6 +230,7 @@ impl Kind {
     ) -> Result<Option<Page>, DirectoryError> {
         match self {
             Self::Http(kind) => kind.changes(since_ms, after).await,
+            Self::Exec(kind) => kind.changes(since_ms, after).await,
             Self::Sql(kind) => kind.changes(since_ms, after).await,
             Self::Synapse(kind) => kind.changes(since_ms, after).await,
         }

@@ -6,6 +6,8 @@
 pub mod accounts;
 pub mod associations;
 mod connection;
+pub mod directory_people;
+pub mod directory_syncs;
 pub mod invites;
 mod migrations;
 pub mod openid_tokens;

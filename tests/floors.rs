@@ -55,7 +55,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ),
     ("delivery", &["provider", "gateway"]),
     ("directory", &["asking", "passwords", "sql"]),
-    ("service", &["openid", "sms", "peers"]),
+    ("service", &["openid", "sms", "peers", "directory"]),
     ("http", &["error", "fields", "extract", "session"]),
     ("cli", &["keys", "steps"]),
 ];
@@ -64,6 +64,7 @@ const SHARED: &[(&str, &[&str])] = &[
 const BORDERS: &[(&str, &[&str])] = &[
     ("diesel", &["store", "directory::sql"]),
     ("ldap3", &["directory"]),
+    ("rustix", &["directory::exec"]),
     ("argon2", &["directory::passwords"]),
     ("bcrypt", &["directory::passwords"]),
     ("pbkdf2", &["directory::passwords"]),

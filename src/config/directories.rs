@@ -49,7 +49,9 @@ impl Directory {
     /// Whether a copy of its people is kept for hashed lookups.
     #[must_use]
     pub fn is_copied(&self) -> bool {
-        self.identities && self.sync_interval.is_some()
+        // Services of that kind don't list their people.
+        let can_be_copied = !matches!(self.kind, DirectoryKind::Http(_));
+        self.identities && can_be_copied && self.sync_interval.is_some()
     }
 }
 

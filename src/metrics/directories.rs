@@ -74,6 +74,8 @@ struct Labels {
 pub struct DirectoryCounts {
     questions: Family<Labels, Counter>,
     failing: Family<NameLabel, Gauge>,
+    addresses: Family<NameLabel, Gauge>,
+    copied_at: Family<NameLabel, Gauge>,
 }
 
 impl DirectoryCounts {
@@ -87,6 +89,16 @@ impl DirectoryCounts {
             "bindery_directory_failing",
             "Whether a directory fails (1) or answers (0)",
             Family::clone(&self.failing),
+        );
+        registry.register(
+            "bindery_directory_addresses",
+            "Addresses in the copy of a directory that are one person's",
+            Family::clone(&self.addresses),
+        );
+        registry.register(
+            "bindery_directory_copied_timestamp_seconds",
+            "When the copy of a directory was begun, in seconds since the Unix epoch",
+            Family::clone(&self.copied_at),
         );
     }
 
@@ -104,6 +116,14 @@ impl DirectoryCounts {
     pub fn set_failing(&self, directory: &str, is_failing: bool) {
         let label = NameLabel { directory: directory.to_owned() };
         self.failing.get_or_create_owned(&label).set(i64::from(is_failing));
+    }
+
+    /// Says what the copy of a directory holds, and when it was begun, in milliseconds since the Unix
+    /// epoch.
+    pub fn set_copy(&self, directory: &str, addresses: i64, at_ms: i64) {
+        let label = NameLabel { directory: directory.to_owned() };
+        self.addresses.get_or_create_owned(&label).set(addresses);
+        self.copied_at.get_or_create_owned(&label).set(at_ms / 1000);
     }
 
     /// Counts a question.

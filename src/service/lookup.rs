@@ -13,8 +13,8 @@ use crate::{
         threepid::{LookupHash, ThreePid, decode_hash},
     },
     secret,
-    service::{openid, peers},
-    store::{Store, StoreError, Tx, associations, peer_associations, peppers},
+    service::{directory, openid, peers},
+    store::{Store, StoreError, Tx, associations, directory_people, peer_associations, peppers},
 };
 
 /// The length of a pepper in characters: more than a table made beforehand could cover.
@@ -67,8 +67,9 @@ impl Asked {
 }
 
 /// The user ids of those `addresses` that are known, by the texts that were asked for. What is
-/// malformed matches nothing. What is unknown here is asked of peers where it came in plain, unless
-/// it is a peer that asks; of hashes only what peers said a while ago can be told.
+/// malformed matches nothing. What came in plain and isn't bound here is asked of directories, and
+/// what they don't know of peers, unless it is a peer that asks; of hashes only what is in a copy of a
+/// directory and what peers said a while ago can be told.
 ///
 /// # Errors
 /// When `pepper` isn't the current one.
@@ -79,8 +80,8 @@ pub async fn lookup(
     addresses: Vec<String>,
 ) -> Result<HashMap<String, String>, LookupError> {
     let (now_ms, mediums) = (app.clock.now_ms(), app.mediums.clone());
-    let origins = app.believed_origins();
-    let (asked, mut found) = app
+    let believed = Believed::of(app);
+    let (asked, mut known) = app
         .store
         .read(move |tx| {
             let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
@@ -93,10 +94,13 @@ pub async fn lookup(
                 .filter_map(|text| Asked::of(&mediums, algorithm, text, &pepper))
                 .collect();
             let hashes: Vec<LookupHash> = asked.iter().map(|asked| asked.hash).collect();
-            let found = known_here(tx, (&origins, current.id), &hashes, now_ms)?;
-            Ok((asked, found))
+            let known = known_here(tx, (&believed, current.id), &hashes, now_ms)?;
+            Ok((asked, known))
         })
         .await?;
+    let in_plain = asked.iter().filter_map(|asked| Some((asked.hash, asked.threepid.clone()?)));
+    known.ask_directories(app, in_plain).await;
+    let mut found = known.all();
     if !openid::is_peer(caller) {
         let unknown: Vec<&Asked> =
             asked.iter().filter(|asked| !found.contains_key(&asked.hash)).collect();
@@ -107,21 +111,71 @@ pub async fn lookup(
     Ok(asked.into_iter().filter_map(mapping).collect())
 }
 
-/// Who is behind `hashes`, made with the pepper `pepper_id`: by what was bound here, and else by
-/// what the neighbours `origins` say.
+/// Who is believed beside what was bound here.
+struct Believed {
+    /// Neighbours.
+    origins: Vec<String>,
+    /// Directories of which there are copies.
+    directories: Vec<String>,
+}
+
+impl Believed {
+    fn of(app: &App) -> Self {
+        Self { origins: app.believed_origins(), directories: app.copied_directories() }
+    }
+}
+
+/// What is known here without asking anybody.
+struct Known {
+    /// By what was bound here.
+    bound: HashMap<LookupHash, String>,
+    /// By what directories and neighbours say.
+    said: HashMap<LookupHash, String>,
+}
+
+impl Known {
+    /// Asks directories themselves about addresses that aren't bound here.
+    async fn ask_directories(
+        &mut self,
+        app: &App,
+        in_plain: impl Iterator<Item = (LookupHash, ThreePid)>,
+    ) {
+        let asked: HashMap<ThreePid, LookupHash> = in_plain
+            .filter(|(hash, _)| !self.bound.contains_key(hash))
+            .map(|(hash, threepid)| (threepid, hash))
+            .collect();
+        let threepids: Vec<ThreePid> = asked.keys().cloned().collect();
+        let found = directory::find(app, &threepids).await.into_iter();
+        let found =
+            found.filter_map(|(threepid, mxid)| Some((*asked.get(&threepid)?, mxid.into())));
+        self.said.extend(found);
+    }
+
+    /// What was bound here goes before what others say.
+    fn all(self) -> HashMap<LookupHash, String> {
+        let mut all = self.said;
+        all.extend(self.bound);
+        all
+    }
+}
+
+/// Who is behind `hashes`, made with the pepper `pepper_id`: by what was bound here, by the copies of
+/// directories, and by what neighbours say.
 fn known_here(
     tx: &mut Tx<'_>,
-    (origins, pepper_id): (&[String], i64),
+    (believed, pepper_id): (&Believed, i64),
     hashes: &[LookupHash],
     now_ms: i64,
-) -> Result<HashMap<LookupHash, String>, StoreError> {
-    let mut found: HashMap<LookupHash, String> = HashMap::new();
+) -> Result<Known, StoreError> {
+    let Believed { origins, directories } = believed;
+    let mut said: HashMap<LookupHash, String> = HashMap::new();
     if !origins.is_empty() {
-        let by = (origins, pepper_id);
-        found.extend(peer_associations::mxids_of_hashes(tx, by, hashes, now_ms)?);
+        let by = (origins.as_slice(), pepper_id);
+        said.extend(peer_associations::mxids_of_hashes(tx, by, hashes, now_ms)?);
     }
-    found.extend(associations::mxids_of_hashes(tx, pepper_id, hashes, now_ms)?);
-    Ok(found)
+    said.extend(directory_people::mxids_of_hashes(tx, (directories, pepper_id), hashes)?);
+    let bound = associations::mxids_of_hashes(tx, pepper_id, hashes, now_ms)?;
+    Ok(Known { bound: bound.into_iter().collect(), said })
 }
 
 /// The user ids of what is unknown here, as far as peers say or said.
@@ -141,7 +195,7 @@ async fn known_elsewhere(
     Ok(unknown.iter().filter_map(|asked| Some((asked.hash, mxid(asked)?.into()))).collect())
 }
 
-/// The user ids of those of `threepids` that are known here. Peers are not asked.
+/// The user ids of those of `threepids` that are known here or in a directory. Peers are not asked.
 ///
 /// # Errors
 /// When the database fails.
@@ -149,18 +203,21 @@ pub async fn mxids(
     app: &App,
     threepids: Vec<ThreePid>,
 ) -> Result<HashMap<ThreePid, String>, StoreError> {
-    let (now_ms, origins) = (app.clock.now_ms(), app.believed_origins());
-    app.store
-        .read(move |tx| {
+    let (now_ms, believed) = (app.clock.now_ms(), Believed::of(app));
+    let (of_hash, mut known) = app
+        .store
+        .read::<_, StoreError>(move |tx| {
             let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
             let hash = |threepid: ThreePid| (threepid.lookup_hash(&current.pepper), threepid);
             let of_hash: HashMap<LookupHash, ThreePid> = threepids.into_iter().map(hash).collect();
             let hashes: Vec<LookupHash> = of_hash.keys().copied().collect();
-            let found = known_here(tx, (&origins, current.id), &hashes, now_ms)?;
-            let of_threepid = |(hash, mxid)| Some((of_hash.get(&hash)?.clone(), mxid));
-            Ok(found.into_iter().filter_map(of_threepid).collect())
+            let known = known_here(tx, (&believed, current.id), &hashes, now_ms)?;
+            Ok((of_hash, known))
         })
-        .await
+        .await?;
+    known.ask_directories(app, of_hash.iter().map(|(hash, of)| (*hash, of.clone()))).await;
+    let of_threepid = |(hash, mxid)| Some((of_hash.get(&hash)?.clone(), mxid));
+    Ok(known.all().into_iter().filter_map(of_threepid).collect())
 }
 
 /// Why no association was signed.

@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::{StoreError, Tx, associations, peer_associations, schema::peppers};
+use super::{StoreError, Tx, associations, directory_people, peer_associations, schema::peppers};
 use crate::matrix::medium::Medium;
 
 /// A pepper; the one with the highest id is current.
@@ -65,6 +65,7 @@ pub fn replace_older(
         medium = associations::medium_after(tx, current.as_str())?;
     }
     peer_associations::hash_all(tx, &new, BATCH)?;
+    directory_people::hash_all(tx, &new, BATCH)?;
     // The old hashes go with their pepper, by foreign key.
     diesel::delete(peppers::table.filter(peppers::id.lt(new.id))).execute(&mut *tx.0)?;
     Ok(true)

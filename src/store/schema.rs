@@ -163,6 +163,47 @@ diesel::table! {
         body -> Text,
     }
 }
+diesel::table! {
+    directory_syncs (directory) {
+        directory -> Text,
+        settings -> Text,
+        generation -> BigInt,
+        last_generation -> BigInt,
+        addresses -> BigInt,
+        full_at -> Nullable<BigInt>,
+        changes_at -> Nullable<BigInt>,
+        run -> Nullable<Text>,
+        run_began_at -> Nullable<BigInt>,
+        run_cursor -> Nullable<Text>,
+        attempts -> Integer,
+        retry_at -> BigInt,
+        last_error -> Nullable<Text>,
+        node -> Text,
+        node_until -> BigInt,
+    }
+}
+diesel::table! {
+    directory_associations (directory, generation, medium, address, mxid) {
+        directory -> Text,
+        generation -> BigInt,
+        medium -> Text,
+        address -> Text,
+        mxid -> Text,
+    }
+}
+diesel::table! {
+    directory_hashes (pepper_id, hash, directory, generation, mxid) {
+        pepper_id -> BigInt,
+        hash -> Binary,
+        directory -> Text,
+        generation -> BigInt,
+        medium -> Text,
+        address -> Text,
+        mxid -> Text,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(associations, lookup_hashes);
 diesel::allow_tables_to_appear_in_same_query!(peer_associations, peer_hashes);
 diesel::allow_tables_to_appear_in_same_query!(sessions, session_tokens);
+diesel::allow_tables_to_appear_in_same_query!(directory_hashes, directory_syncs);
+diesel::allow_tables_to_appear_in_same_query!(directory_associations, directory_syncs, invites);
