@@ -32,7 +32,7 @@ const FIND: &str = concat!(
 
 const PEOPLE: &str = concat!(
     "SELECT u.name AS mxid, p.displayname AS name, p.avatar_url, t.medium, t.address FROM ( \
-     SELECT * FROM users AS u WHERE u.name > :after AND ",
+     SELECT u.name FROM users AS u WHERE u.name > :after AND ",
     somebody!(),
     " ORDER BY u.name LIMIT :limit) AS u \
      LEFT JOIN user_threepids AS t ON t.user_id = u.name \

@@ -27,6 +27,7 @@ mod public;
 mod replication;
 mod session;
 mod sms_abuse;
+mod sql_directory;
 mod terms;
 mod unbind;
 mod v1;
@@ -36,7 +37,6 @@ mod words;
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod authority;
 #[path = "../support/database.rs"]
-#[expect(dead_code, reason = "this binary needs only a part")]
 mod database;
 #[path = "../support/dns.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]

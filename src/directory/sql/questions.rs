@@ -168,6 +168,10 @@ impl Questions {
         limit: usize,
     ) -> Result<Matches, DirectoryError> {
         let Some(search) = &self.search else { return Err(DirectoryError::Unsupported) };
+        // To the databases it is the end of a text, or none at all.
+        if term.contains('\0') {
+            return Ok(Matches::default());
+        }
         let more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
         let values = vec![
             (Parameter::Pattern, Value::Text(pattern(term))),
