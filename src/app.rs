@@ -1,5 +1,6 @@
 //! The doors, gathered: what every service needs, built once.
 
+pub mod lockout;
 pub mod peers;
 
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use tokio::sync::{Notify, watch};
 
-use self::peers::Peers;
+use self::{lockout::Lockouts, peers::Peers};
 use crate::{
     clock::{SharedClock, millis},
     config::{self, Config, Neighbour, Rate},
@@ -47,6 +48,8 @@ pub struct App {
     pub mediums: Arc<Mediums>,
     /// What is remembered of other identity servers.
     pub peers: Peers,
+    /// Who has tried too many wrong passwords.
+    pub lockouts: Lockouts,
     /// How much one source may ask for.
     pub limits: Limits,
     /// The time.
@@ -107,6 +110,7 @@ impl App {
             neighbours: Neighbours::new(&config)?,
             mediums,
             peers: Peers::new(clock.clone()),
+            lockouts: Lockouts::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
             metrics,
             config,
@@ -210,6 +214,10 @@ pub struct Limits {
     pub sms_per_prefix: Option<RateLimit>,
     /// Signatures for invitations and unbinds asked for without an account, from one client address.
     pub proof_per_client: Option<RateLimit>,
+    /// Passwords that are tried as one user.
+    pub credentials_per_user: Option<RateLimit>,
+    /// Passwords that are tried from one client address.
+    pub credentials_per_client: Option<RateLimit>,
 }
 
 impl Limits {
@@ -235,6 +243,8 @@ impl Limits {
             sms_per_address: limit(limits.sms_per_address),
             sms_per_prefix: limit(limits.sms_per_prefix),
             proof_per_client: limit(limits.proof_per_client),
+            credentials_per_user: limit(limits.credentials_per_user),
+            credentials_per_client: limit(limits.credentials_per_client),
         }
     }
 
@@ -256,6 +266,8 @@ impl Limits {
             &self.sms_per_address,
             &self.sms_per_prefix,
             &self.proof_per_client,
+            &self.credentials_per_user,
+            &self.credentials_per_client,
         ]
         .into_iter()
         .flatten()

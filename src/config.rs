@@ -1,5 +1,7 @@
 //! The configuration as types: what the TOML file, the environment and the defaults say together.
 
+mod credentials;
+mod database;
 mod directories;
 mod fault;
 mod limits;
@@ -20,11 +22,14 @@ use std::{
 };
 
 use ipnet::IpNet;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::Url;
 
 use crate::matrix::id::ServerName;
 
+pub use credentials::Credentials;
+use credentials::read_credentials;
+pub use database::{Database, DatabaseKind};
 pub use directories::{
     Directory, DirectoryKind, Exec, HttpDirectory, HttpPaths, Ldap, MxidTemplate, Parameter, Piece,
     Query, Sql, SynapseDatabase,
@@ -89,6 +94,8 @@ pub struct Config {
     pub replication: Option<Replication>,
     /// `[[directories]]`, in the order in which they are asked
     pub directories: Vec<Directory>,
+    /// `[credentials]`
+    pub credentials: Credentials,
     /// `[limits]`
     pub limits: Limits,
     /// `[api]`
@@ -176,47 +183,6 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
-}
-
-/// Where the data lies.
-#[derive(Debug, Clone)]
-pub struct Database {
-    /// `sqlite:path` or `postgres://user@host/db`; may hold a password.
-    pub url: SecretString,
-    /// The most connections that are open at once.
-    pub max_connections: NonZeroU32,
-}
-
-/// The database that a URL stands for.
-#[derive(Debug, Clone)]
-pub enum DatabaseKind {
-    /// SQLite, in this file.
-    Sqlite(PathBuf),
-    /// PostgreSQL, by this URL.
-    Postgres(SecretString),
-}
-
-impl DatabaseKind {
-    /// The database of `sqlite:path`, `sqlite://path`, `postgres://…` or `postgresql://…`.
-    fn of(url: &str) -> Option<Self> {
-        if let Some(path) = url.strip_prefix("sqlite:") {
-            Some(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
-        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            Some(Self::Postgres(SecretString::from(url)))
-        } else {
-            None
-        }
-    }
-}
-
-impl Database {
-    /// The database that the URL stands for; a URL without a scheme, which no configuration file
-    /// can have, is the path of an SQLite file.
-    #[must_use]
-    pub fn kind(&self) -> DatabaseKind {
-        let url = self.url.expose_secret();
-        DatabaseKind::of(url).unwrap_or_else(|| DatabaseKind::Sqlite(url.into()))
-    }
 }
 
 /// The long-term keys.

@@ -5,6 +5,7 @@
 //! a while where it fails. A directory that fails is an answer less and never an error for whoever
 //! asks all of them.
 
+mod all;
 mod asking;
 mod exec;
 mod http;
@@ -17,12 +18,11 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use self::all::{Checked, Directories, Purpose};
 use self::{asking::Asking, exec::Program, http::HttpService, sql::SqlDatabase, synapse::Synapse};
 use crate::{
-    clock::SharedClock,
     config::{self, DirectoryKind},
     matrix::{
         id::UserId,
@@ -30,7 +30,7 @@ use crate::{
         phone::{Country, Phone},
         threepid::ThreePid,
     },
-    metrics::{DirectoryCounts, Question},
+    metrics::Question,
 };
 
 /// Somebody in a directory.
@@ -76,15 +76,6 @@ pub struct Matches {
     pub people: Vec<Person>,
     /// Whether there are more.
     pub limited: bool,
-}
-
-/// What addresses are looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// To find people and to invite them.
-    Identity,
-    /// To log in.
-    Login,
 }
 
 /// Why a directory didn't answer. No address and no password is part of it.
@@ -348,96 +339,4 @@ fn owners(found: impl Iterator<Item = (ThreePid, UserId)>) -> (HashMap<ThreePid,
     let claimed_twice = owners.values().filter(|owner| owner.is_none()).count();
     let owned = owners.into_iter().filter_map(|(threepid, owner)| Some((threepid, owner?)));
     (owned.collect(), claimed_twice)
-}
-
-/// All directories, in the operator's order.
-pub struct Directories(Vec<Directory>);
-
-impl Directories {
-    /// Connects to nothing yet.
-    ///
-    /// # Errors
-    /// When the settings of one can't be used.
-    pub fn open(
-        directories: &[config::Directory],
-        mediums: &Arc<Mediums>,
-        counts: &DirectoryCounts,
-        clock: &SharedClock,
-    ) -> Result<Self, DirectorySetupError> {
-        let open = |settings: &config::Directory| {
-            let addresses = Addresses { mediums: mediums.clone(), country: settings.country };
-            let kind = Kind::open(settings, addresses)?;
-            let asking = Asking::new(settings, counts.clone(), clock.clone());
-            Ok(Directory { settings: settings.clone(), kind, asking })
-        };
-        directories.iter().map(open).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Directory> {
-        self.0.iter()
-    }
-
-    /// The one of this name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Directory> {
-        self.iter().find(|directory| directory.settings.name == name)
-    }
-
-    /// Whose the addresses are. All are asked at once; of those that know an address the first one
-    /// is believed.
-    pub async fn find(
-        &self,
-        threepids: &[ThreePid],
-        purpose: Purpose,
-    ) -> HashMap<ThreePid, UserId> {
-        if threepids.is_empty() {
-            return HashMap::new();
-        }
-        let serves = |directory: &&Directory| match purpose {
-            Purpose::Identity => directory.settings.identities,
-            Purpose::Login => directory.settings.login,
-        };
-        let asked = self.iter().filter(serves).map(|directory| directory.find(threepids));
-        let mut found = HashMap::new();
-        for answer in join_all(asked).await.into_iter().rev().flatten() {
-            found.extend(answer);
-        }
-        found
-    }
-
-    /// Who `user` is, by the first directory that takes the password. They are asked one after the
-    /// other: a password goes no further than it has to.
-    pub async fn check(&self, user: &UserId, password: &SecretString) -> Option<Person> {
-        for directory in self.iter().filter(|directory| directory.settings.login) {
-            if let Ok(Some(person)) = directory.check(user, password).await {
-                return Some(person);
-            }
-        }
-        None
-    }
-
-    /// Whether there is one whose people are of the homeserver of `user`.
-    #[must_use]
-    pub fn knows_users_like(&self, user: &UserId) -> bool {
-        let knows = |directory: &Directory| {
-            directory.settings.login && directory.settings.mxid.name_of(user).is_some()
-        };
-        self.iter().any(knows)
-    }
-
-    /// People of whom `term` tells something: those of the first directory first, nobody twice.
-    pub async fn search(&self, term: &str, limit: usize) -> Matches {
-        let asked = self.iter().filter(|directory| directory.settings.search);
-        let asked = asked.map(|directory| directory.search(term, limit));
-        let (mut all, mut seen) = (Matches::default(), HashSet::new());
-        for found in join_all(asked).await.into_iter().flatten() {
-            all.limited |= found.limited;
-            let fresh = |person: &Person| seen.insert(person.mxid.clone());
-            all.people.extend(found.people.into_iter().filter(fresh));
-        }
-        all.limited |= all.people.len() > limit;
-        all.people.truncate(limit);
-        all
-    }
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod association;
+mod credentials;
 mod edge;
 mod error;
 mod extract;
@@ -26,7 +27,7 @@ use actix_web::{
 };
 
 use self::error::ApiError;
-pub use self::replication::serve_neighbours;
+pub use self::{credentials::serve_credentials, replication::serve_neighbours};
 
 /// Adds all paths, for a server whose application data holds the [`crate::app::App`].
 pub fn routes(config: &mut ServiceConfig) {
@@ -72,6 +73,24 @@ pub fn routes(config: &mut ServiceConfig) {
             .service(at(v("/v2/3pid/unbind"), "POST", [post().to(association::unbind)]))
             .service(at(v("/v2/store-invite"), "POST", [post().to(invite::store_invite)]))
             .service(at(v("/v2/sign-ed25519"), "POST", [post().to(invite::sign)]))
+            .service(
+                at(CHECK_CREDENTIALS, "POST", [post().to(credentials::check)])
+                    .guard(fn_guard(credentials::is_public)),
+            )
+            .default_service(web::to(|| ready(Err::<&str, _>(ApiError::UnknownEndpoint)))),
+    );
+}
+
+/// Where a homeserver asks whether a password is right.
+const CHECK_CREDENTIALS: &str = "/_matrix-internal/identity/v1/check_credentials";
+
+/// Adds the path of a server that answers only whether passwords are right.
+fn credential_routes(config: &mut ServiceConfig) {
+    let post = || web::method(Method::POST);
+    config.service(
+        web::scope("")
+            .wrap(from_fn(edge::edge))
+            .service(at(CHECK_CREDENTIALS, "POST", [post().to(credentials::check)]))
             .default_service(web::to(|| ready(Err::<&str, _>(ApiError::UnknownEndpoint)))),
     );
 }

@@ -38,6 +38,7 @@ pub mod app;
 pub mod service {
     pub mod account;
     pub mod association;
+    pub mod credentials;
     pub mod directory;
     pub mod invite;
     pub mod lookup;

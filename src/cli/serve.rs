@@ -13,6 +13,7 @@ use actix_web::{
     web::Data,
 };
 use anyhow::Context;
+use futures_util::future::join_all;
 use secrecy::ExposeSecret;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -43,6 +44,7 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<()> {
     let listeners = bind("server.listen", &config.server.listen)?;
     let of_neighbours = config.replication.as_ref().map_or(&[][..], |config| &config.listen);
     let for_neighbours = bind("replication.listen", of_neighbours)?;
+    let for_credentials = bind("credentials.listen", &config.credentials.listen)?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let app = tokio::select! {
         opened = open(config) => Data::new(opened?),
@@ -50,12 +52,14 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let server = listen(&app, listeners)?;
     let replication = listen_to_neighbours(&app, for_neighbours)?;
+    let credentials = listen_for_credentials(&app, for_credentials)?;
     let (stop, stopped) = watch::channel(false);
     let work = tokio::spawn(worker::run(app.clone().into_inner(), stopped));
-    let handles =
-        Handles { server: server.handle(), replication: replication.as_ref().map(Server::handle) };
+    let others: Vec<Server> = replication.into_iter().chain(credentials).collect();
+    let mut handles = vec![server.handle()];
+    handles.extend(others.iter().map(Server::handle));
     let serving = tokio::spawn(server);
-    replication.map(tokio::spawn);
+    others.into_iter().for_each(|other| drop(tokio::spawn(other)));
     match app.config.log.format {
         LogFormat::Text => greet(&app, &addresses)?,
         // Lines that are no JSON would disturb whoever reads output and log together.
@@ -164,6 +168,19 @@ fn listen_to_neighbours(
     Ok(Some(http::serve_neighbours(app, listeners, &tls)?))
 }
 
+/// Where only passwords are asked about, if anywhere.
+fn listen_for_credentials(
+    app: &Data<App>,
+    listeners: Vec<TcpListener>,
+) -> anyhow::Result<Option<Server>> {
+    if listeners.is_empty() {
+        return Ok(None);
+    }
+    let addresses = &app.config.credentials.listen;
+    tracing::info!(?addresses, "a homeserver can ask whether passwords are right");
+    Ok(Some(http::serve_credentials(app, listeners)?))
+}
+
 fn tls_config(tls: &Tls) -> anyhow::Result<rustls::ServerConfig> {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
     let certificates = CertificateDer::pem_file_iter(&tls.certificate)
@@ -247,28 +264,10 @@ impl Signals {
     }
 }
 
-/// The servers that run.
-struct Handles {
-    server: ServerHandle,
-    replication: Option<ServerHandle>,
-}
-
-impl Handles {
-    /// Lets requests end.
-    async fn drain(&self) {
-        let replication = async {
-            if let Some(replication) = &self.replication {
-                replication.stop(true).await;
-            }
-        };
-        tokio::join!(self.server.stop(true), replication);
-    }
-}
-
 /// Waits for a signal and drains; stops at once on the second one.
 async fn stop_on_signal(
     mut signals: Signals,
-    handles: Handles,
+    handles: Vec<ServerHandle>,
     mut serving: tokio::task::JoinHandle<std::io::Result<()>>,
 ) -> anyhow::Result<()> {
     tokio::select! {
@@ -277,7 +276,7 @@ async fn stop_on_signal(
     }
     tracing::info!("stopping: requests are answered to their end; once more stops at once");
     tokio::select! {
-        () = handles.drain() => {}
+        _ = join_all(handles.iter().map(|handle| handle.stop(true))) => {}
         () = signals.next() => std::process::exit(1),
     }
     Ok(())

@@ -14,8 +14,8 @@ use super::{
     EmailTransport, Federation, Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Metrics,
     NameServer, PathBuf, Policy, PolicyText, Port, Rotation, Section, Server, ServerName, Sessions,
     Signing, Smtp, SmtpSecurity, Text, Tls, UrlHost, Way, is_language, one_lookup_fits,
-    read_brands, read_directories, read_limits, read_mediums, read_messages, read_peers,
-    read_replication, read_sms,
+    read_brands, read_credentials, read_directories, read_limits, read_mediums, read_messages,
+    read_peers, read_replication, read_sms,
 };
 
 /// The server's name where none is given.
@@ -50,6 +50,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
         peers: root.section("peers", read_peers),
         replication: root.section("replication", read_replication),
         directories: read_directories(root),
+        credentials: root.section("credentials", read_credentials),
         limits,
         api: root.section("api", |s| s.section("v1", api)),
         metrics: Metrics { networks: root.section("metrics", |s| s.list("networks", loopback())) },

@@ -72,6 +72,7 @@ fn the_example_with_all_its_keys_is_a_configuration() {
         "neighbours.pem",
         "directory-roots.pem",
         "directory-secret",
+        "credentials-secret",
         "members-url",
         "synapse-url",
     ];

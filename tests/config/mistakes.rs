@@ -35,7 +35,7 @@ fn all_faults_are_told_at_once_each_with_its_line_and_remedy() {
     config.toml:4: server.base_url: expected an http or https URL without user name, query and fragment, found 3
         write for example: base_url = "https://id.example.org"
     config.toml:5: emial: unknown key; did you mean email?
-        known here: accounts, api, brands, database, directories, dns, email, federation, invites, limits, log, lookup, mediums, messages, metrics, peers, replication, server, sessions, signing, sms, terms
+        known here: accounts, api, brands, credentials, database, directories, dns, email, federation, invites, limits, log, lookup, mediums, messages, metrics, peers, replication, server, sessions, signing, sms, terms
     config.toml:7: email.transport: expected smtp, sendmail, directory or log, found "pigeon"
         write for example: transport = "smtp"
     config.toml:9: email.smtp.port: expected a port between 1 and 65535, found "abc"
@@ -51,7 +51,7 @@ fn all_faults_are_told_at_once_each_with_its_line_and_remedy() {
     config.toml:17: federation.ca_file: /nowhere/ca.pem can't be read: No such file or directory (os error 2)
         name a file that can be read
     config.toml:18: fax: unknown key
-        known here: accounts, api, brands, database, directories, dns, email, federation, invites, limits, log, lookup, mediums, messages, metrics, peers, replication, server, sessions, signing, sms, terms
+        known here: accounts, api, brands, credentials, database, directories, dns, email, federation, invites, limits, log, lookup, mediums, messages, metrics, peers, replication, server, sessions, signing, sms, terms
     "#);
 }
 

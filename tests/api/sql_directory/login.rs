@@ -1,6 +1,6 @@
 //! Whose password is right.
 
-use super::{Directory, LONG_AGO_S, login};
+use super::{Directory, LONG_AGO_S, login, refused};
 
 /// What each was made of.
 const PASSWORD: &str = "Tr0ub4dor&3 é";
@@ -41,11 +41,11 @@ async fn the_right_password_logs_in_by_each_form_of_hash_and_nothing_else_does()
         assert_eq!(called, format!("The {name}"));
         assert_eq!(addresses, [format!("{name}@example.org"), "49211123456".to_owned()]);
         for wrong in ["", "tr0ub4dor&3 é", &format!("{PASSWORD} "), hash, "' OR '1'='1"] {
-            assert!(login(&app, &mxid, wrong).await.is_none(), "{name} {wrong}");
+            assert!(refused(&app, &mxid, wrong).await, "{name} {wrong}");
         }
     }
     for stranger in ["@nobody:example.org", "@bcrypt:other.example", "@BCRYPT:example.org"] {
-        assert!(login(&app, stranger, PASSWORD).await.is_none(), "{stranger}");
+        assert!(refused(&app, stranger, PASSWORD).await, "{stranger}");
     }
 }
 
@@ -72,7 +72,7 @@ async fn one_whose_hash_is_of_no_use_keeps_nobody_else_out() {
         for (name, hash) in useless {
             let mxid = format!("@{name}:example.org");
             for password in [PASSWORD, hash, ""] {
-                assert!(login(&app, &mxid, password).await.is_none(), "{name} {password}");
+                assert!(refused(&app, &mxid, password).await, "{name} {password}");
             }
         }
     }
