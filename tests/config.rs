@@ -38,6 +38,8 @@ mod anything;
 mod example;
 #[path = "config/mistakes.rs"]
 mod mistakes;
+#[path = "config/queries.rs"]
+mod queries;
 #[path = "config/sources.rs"]
 mod sources;
 

@@ -61,7 +61,7 @@ pub enum DirectoryKind {
     /// `[directories.ldap]`
     Ldap(Ldap),
     /// `[directories.sql]`
-    Sql(Sql),
+    Sql(Box<Sql>),
     /// `[directories.synapse]`
     Synapse(SynapseDatabase),
     /// `[directories.http]`
@@ -177,7 +177,7 @@ fn settings(s: &mut Section<'_, '_>, kind: KindName) -> Option<DirectoryKind> {
     }
     s.section(kind.as_str(), |s| match kind {
         KindName::Ldap => ldap::read(s).map(DirectoryKind::Ldap),
-        KindName::Sql => sql::read(s).map(DirectoryKind::Sql),
+        KindName::Sql => sql::read(s).map(|sql| DirectoryKind::Sql(Box::new(sql))),
         KindName::Synapse => sql::read_synapse(s).map(DirectoryKind::Synapse),
         KindName::Http => http::read(s).map(DirectoryKind::Http),
         KindName::Exec => exec::read(s).map(DirectoryKind::Exec),

@@ -35,7 +35,8 @@ impl World {
         Self::with("").await
     }
 
-    /// A world whose Bindery has more configuration, which begins with a section's head.
+    /// A world whose Bindery has more configuration, which begins with a section's head and in which
+    /// `HS_TEST` is the homeserver's folder.
     pub(crate) async fn with(toml: &str) -> Self {
         let ca = Ca::new();
         let folder = tempfile::tempdir().unwrap();
@@ -46,6 +47,7 @@ impl World {
         let port = free_port();
         let delegate = format!("https://localhost:{port}");
         let home = folder.path().join("hs.test");
+        let toml = toml.replace("HS_TEST", home.to_str().unwrap());
         let synapse = Synapse::start(Some("hs.test"), &ca, home, Some(&delegate), &http).await;
         // The name is found by its service record alone.
         dns.service("_matrix-fed._tcp.hs.test", &[(10, 0, synapse.port, "machine.test")]);
@@ -57,7 +59,7 @@ impl World {
             smtp_port: smtp.port,
             gateway: gateway.url(),
         };
-        let bindery = Bindery::start(around, folder.path().join("bindery"), toml, &http).await;
+        let bindery = Bindery::start(around, folder.path().join("bindery"), &toml, &http).await;
         Self { bindery, synapse, smtp, gateway, http, dns, ca, folder }
     }
 

@@ -74,7 +74,7 @@ const CHANGES: Terms = Terms {
 const SEARCH: Terms = Terms {
     may: &[Parameter::Pattern, Parameter::Term, Parameter::Limit],
     must: &[&[Parameter::Pattern, Parameter::Term], &[Parameter::Limit]],
-    example: "SELECT login AS uid, name FROM people WHERE lower(name) LIKE :pattern ESCAPE '\\' \
+    example: "SELECT login AS uid, name FROM people WHERE lower(name) LIKE :pattern ESCAPE '\\\\' \
               LIMIT :limit",
 };
 

@@ -1,4 +1,4 @@
-//! Hashes that other programs made of one password: passlib 1.7.4, argon2-cffi, bcrypt of PyCA,
+//! Hashes that other programs made of one password: passlib 1.7.4, argon2-cffi, Python's bcrypt,
 //! libxcrypt, OpenSSL, Python's hashlib and Django 5.2.
 
 use proptest::prelude::*;

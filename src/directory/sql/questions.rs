@@ -196,7 +196,7 @@ impl Questions {
         after: Option<Cursor>,
     ) -> Result<Page, DirectoryError> {
         let Some(people) = &self.people else { return Err(DirectoryError::Unsupported) };
-        self.rows_as_page(reader, people, of_page(after))
+        self.rows_as_page(reader, people, &of_page(after))
     }
 
     /// Those who have changed since then, in pages.
@@ -209,7 +209,7 @@ impl Questions {
         let Some(changes) = &self.changes else { return Ok(None) };
         let mut values = of_page(after);
         values.push((Parameter::Since, Value::Number(since_ms)));
-        self.rows_as_page(reader, changes, values).map(Some)
+        self.rows_as_page(reader, changes, &values).map(Some)
     }
 
     /// The people of a page, of whom each has one row or several that follow each other. The last
@@ -218,9 +218,9 @@ impl Questions {
         &self,
         reader: &mut Reader,
         statement: &Statement,
-        values: Values,
+        values: &Values,
     ) -> Result<Page, DirectoryError> {
-        let rows = reader.rows(statement, &values)?;
+        let rows = reader.rows(statement, values)?;
         let mut groups: Vec<&[Row]> = rows.chunk_by(|a, b| key(a) == key(b)).collect();
         let mut next = None;
         if rows.len() >= ROWS_OF_A_PAGE {

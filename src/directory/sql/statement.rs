@@ -41,7 +41,8 @@ impl Statement {
                         parameters.push(*parameter);
                         parameters.len() - 1
                     });
-                    inner.push_str(&format!("{sign}{}", index + 1));
+                    inner.push(sign);
+                    inner.push_str(&(index + 1).to_string());
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Who has an address, and who is called so.
 
+use std::time::{Duration, Instant};
+
 use bindery::matrix::id::UserId;
 
 use super::{Directory, LONG_AGO_S, find, refused, someone};
@@ -136,7 +138,12 @@ async fn a_database_that_is_away_is_an_answer_less_and_is_asked_again() {
     assert!(failing.unwrap().ends_with(" 1"), "{metrics}");
 }
 
-#[cfg(feature = "postgres")]
+/// The same directory under another name, with another `find` and no other queries.
+fn with_find(members: &Directory, name: &str, find: &str) -> String {
+    let (head, _) = members.settings.split_once("find = ").unwrap();
+    format!("{}find = \"{find}\"\n", head.replace("members", name))
+}
+
 #[tokio::test]
 async fn a_query_that_would_write_does_not() {
     let members = Directory::of_members();
@@ -149,17 +156,33 @@ async fn a_query_that_would_write_does_not() {
         "CREATE FUNCTION leave(who text) RETURNS text LANGUAGE sql AS \
          'DELETE FROM people WHERE email = who RETURNING login'",
     );
-    let more = members.settings.replace("members", "writer");
-    let find = more.find("find = ").unwrap();
-    let more = format!("{}find = \"SELECT leave(:address) AS uid\"", &more[..find]);
-    let app = members.server(&more).await;
+    let writer = with_find(&members, "writer", "SELECT leave(:address) AS uid");
+    let app = members.server(&writer).await;
     for _ in 0..2 {
         assert_eq!(
-            find_all(&app, &["alice@example.org email", "bob@example.org email"]).await,
+            find(&app, &["alice@example.org email", "bob@example.org email"]).await,
             [someone("@alice:example.org"), None]
         );
     }
 }
 
-#[cfg(feature = "postgres")]
-use super::find as find_all;
+#[tokio::test]
+async fn a_query_that_takes_too_long_is_cancelled_and_gives_its_connection_back() {
+    let members = Directory::of_members();
+    if !members.database.is_postgres() {
+        // SQLite has no time-outs; a query there can't be stopped from outside.
+        return;
+    }
+    members.add("alice", "alice@example.org", "", "", LONG_AGO_S);
+    let slow = "SELECT login AS uid FROM people WHERE email = :address \
+                AND (login <> 'alice' OR pg_sleep(60) IS NULL)";
+    members.add("bob", "bob@example.org", "", "", LONG_AGO_S);
+    let slow = with_find(&members, "slow", slow)
+        .replace("[directories.sql]", "timeout = '500ms'\nmax_connections = 1\n[directories.sql]");
+    let members = Directory { settings: slow, ..members };
+    let app = members.server("").await;
+    let began = Instant::now();
+    assert_eq!(find(&app, &["alice@example.org email"]).await, [None]);
+    assert_eq!(find(&app, &["bob@example.org email"]).await, [someone("@bob:example.org")]);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
