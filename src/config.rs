@@ -32,8 +32,8 @@ pub use credentials::Credentials;
 use credentials::read_credentials;
 pub use database::{Database, DatabaseKind};
 pub use directories::{
-    Directory, DirectoryKind, Exec, HttpDirectory, HttpPaths, Ldap, MxidTemplate, Sql,
-    SynapseDatabase,
+    Directory, DirectoryKind, Exec, HttpDirectory, HttpPaths, Ldap, MxidTemplate, Parameter, Piece,
+    Query, Sql, SynapseDatabase,
 };
 use directories::{KindName, read_directories};
 use fault::Fault;
@@ -45,7 +45,7 @@ use limits::{one_lookup_fits, read_limits};
 pub use peers::{Neighbour, Peers, Replication};
 use peers::{read_peers, read_replication};
 use reader::Section;
-use sections::{count, hours, is_loopback, is_name, minutes, must_be_readable, timeout};
+use sections::{count, hours, is_loopback, is_name, minutes, must_be_readable, timeout, usable};
 use setting::{
     AnyText, BaseUrl, Bound, CaseRule, CodeDigits, Domain, Language, LogFilter, MailHost,
     NameServer, Pattern, Port, PublicKey, Rotation, Setting, Text, UrlHost, Way, is_language,

@@ -9,6 +9,9 @@ mod all;
 mod asking;
 mod exec;
 mod http;
+mod passwords;
+mod sql;
+mod synapse;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,7 +21,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 
 pub use self::all::{Checked, Directories, Purpose};
-use self::{asking::Asking, exec::Program, http::HttpService};
+use self::{asking::Asking, exec::Program, http::HttpService, sql::SqlDatabase, synapse::Synapse};
 use crate::{
     config::{self, DirectoryKind},
     matrix::{
@@ -137,6 +140,8 @@ impl Addresses {
 enum Kind {
     Http(HttpService),
     Exec(Program),
+    Sql(SqlDatabase),
+    Synapse(Synapse),
 }
 
 impl Kind {
@@ -150,6 +155,10 @@ impl Kind {
                 HttpService::open(settings, http, addresses).map(Self::Http)
             }
             DirectoryKind::Exec(exec) => Ok(Self::Exec(Program::new(settings, exec, addresses))),
+            DirectoryKind::Sql(sql) => SqlDatabase::open(settings, sql, addresses).map(Self::Sql),
+            DirectoryKind::Synapse(synapse) => {
+                Synapse::open(settings, synapse, addresses).map(Self::Synapse)
+            }
             _ => Err(DirectorySetupError {
                 name: settings.name.clone(),
                 problem: "this build knows no directories of its type".to_owned(),
@@ -165,6 +174,8 @@ impl Kind {
         match self {
             Self::Http(kind) => kind.find(threepids).await,
             Self::Exec(kind) => kind.find(threepids).await,
+            Self::Sql(kind) => kind.find(threepids).await,
+            Self::Synapse(kind) => kind.find(threepids).await,
         }
     }
 
@@ -177,6 +188,8 @@ impl Kind {
         match self {
             Self::Http(kind) => kind.check(user, password).await,
             Self::Exec(kind) => kind.check(user, password).await,
+            Self::Sql(kind) => kind.check(user, password).await,
+            Self::Synapse(kind) => kind.check(user, password).await,
         }
     }
 
@@ -185,6 +198,8 @@ impl Kind {
         match self {
             Self::Http(kind) => kind.search(term, limit).await,
             Self::Exec(kind) => kind.search(term, limit).await,
+            Self::Sql(kind) => kind.search(term, limit).await,
+            Self::Synapse(kind) => kind.search(term, limit).await,
         }
     }
 
@@ -193,6 +208,8 @@ impl Kind {
         match self {
             Self::Http(kind) => kind.page(after).await,
             Self::Exec(kind) => kind.page(after).await,
+            Self::Sql(kind) => kind.page(after).await,
+            Self::Synapse(kind) => kind.page(after).await,
         }
     }
 
@@ -205,6 +222,8 @@ impl Kind {
         match self {
             Self::Http(kind) => kind.changes(since_ms, after).await,
             Self::Exec(kind) => kind.changes(since_ms, after).await,
+            Self::Sql(kind) => kind.changes(since_ms, after).await,
+            Self::Synapse(kind) => kind.changes(since_ms, after).await,
         }
     }
 }

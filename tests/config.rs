@@ -40,6 +40,8 @@ mod example;
 mod gateway;
 #[path = "config/mistakes.rs"]
 mod mistakes;
+#[path = "config/queries.rs"]
+mod queries;
 #[path = "config/sources.rs"]
 mod sources;
 

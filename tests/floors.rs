@@ -54,7 +54,7 @@ const SHARED: &[(&str, &[&str])] = &[
         ],
     ),
     ("delivery", &["provider", "gateway"]),
-    ("directory", &["asking", "passwords"]),
+    ("directory", &["asking", "passwords", "sql"]),
     ("service", &["openid", "sms", "peers", "directory"]),
     ("http", &["error", "fields", "extract", "session", "through"]),
     ("cli", &["keys", "steps"]),
@@ -62,7 +62,7 @@ const SHARED: &[(&str, &[&str])] = &[
 
 /// Foreign crates that are named only in (and below) some modules.
 const BORDERS: &[(&str, &[&str])] = &[
-    ("diesel", &["store", "directory::sql", "directory::synapse"]),
+    ("diesel", &["store", "directory::sql"]),
     ("ldap3", &["directory"]),
     ("rustix", &["directory::exec"]),
     ("argon2", &["directory::passwords"]),

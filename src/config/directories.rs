@@ -13,7 +13,7 @@ pub use self::{
     http::{HttpDirectory, HttpPaths},
     ldap::Ldap,
     mxid::MxidTemplate,
-    sql::{Sql, SynapseDatabase},
+    sql::{Parameter, Piece, Query, Sql, SynapseDatabase},
 };
 use super::{Rotation, Section, count, hours, is_name, minutes};
 use crate::matrix::phone::Country;
@@ -61,7 +61,7 @@ pub enum DirectoryKind {
     /// `[directories.ldap]`
     Ldap(Ldap),
     /// `[directories.sql]`
-    Sql(Sql),
+    Sql(Box<Sql>),
     /// `[directories.synapse]`
     Synapse(SynapseDatabase),
     /// `[directories.http]`
@@ -145,6 +145,12 @@ fn directory(s: &mut Section<'_, '_>) -> Option<Directory> {
     let max_connections = s.get("max_connections", count(4));
     let Rotation(sync_interval) = s.get("sync_interval", Rotation(Some(hours(1))));
     let changes = s.get("sync_changes_interval", Rotation(Some(minutes(5))));
+    if kind == Some(KindName::Sql)
+        && mxid.as_ref().is_some_and(|mxid: &MxidTemplate| mxid.placeholder() != "uid")
+    {
+        let message = "the queries of a database select what a person is called as uid";
+        s.fault(&["mxid"], message, "write for example: mxid = \"@{uid}:example.org\"");
+    }
     let kind = kind.and_then(|kind| settings(s, kind));
     Some(Directory {
         name: name?,
@@ -186,7 +192,7 @@ fn settings(s: &mut Section<'_, '_>, kind: KindName) -> Option<DirectoryKind> {
     }
     s.section(kind.as_str(), |s| match kind {
         KindName::Ldap => ldap::read(s).map(DirectoryKind::Ldap),
-        KindName::Sql => sql::read(s).map(DirectoryKind::Sql),
+        KindName::Sql => sql::read(s).map(|sql| DirectoryKind::Sql(Box::new(sql))),
         KindName::Synapse => sql::read_synapse(s).map(DirectoryKind::Synapse),
         KindName::Http => http::read(s).map(DirectoryKind::Http),
         KindName::Exec => exec::read(s).map(DirectoryKind::Exec),

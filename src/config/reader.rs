@@ -180,6 +180,18 @@ impl<'i> Section<'_, 'i> {
         self.reading.places.contains_key(full_name)
     }
 
+    /// Where a key lies that has been asked for, for who finds a fault in it later: file and line,
+    /// or the variable, and its full name.
+    pub(super) fn place_of(&self, key: &str) -> String {
+        let name = self.full(key);
+        match self.reading.places.get(&name).unwrap_or(&self.place) {
+            Place::Byte(byte) => {
+                format!("{}:{}: {name}", self.reading.file, self.reading.position(*byte).0)
+            }
+            Place::Variable(variable) => format!("{variable}: {name}"),
+        }
+    }
+
     /// A secret, given as `key` itself or as `key_file`, a file that holds it.
     ///
     /// A variable goes before the file in this too, whichever of the two it gives.

@@ -172,7 +172,10 @@ fn database(s: &mut Section<'_, '_>) -> Database {
 }
 
 /// What is wrong with a database URL, and the remedy; neither shows the URL.
-fn usable(url: &SecretString, with_postgres: bool) -> Result<(), (&'static str, &'static str)> {
+pub(super) fn usable(
+    url: &SecretString,
+    with_postgres: bool,
+) -> Result<(), (&'static str, &'static str)> {
     match DatabaseKind::of(url.expose_secret()) {
         None => Err((
             "names no database that Bindery knows",

@@ -29,6 +29,7 @@ mod public;
 mod replication;
 mod session;
 mod sms_abuse;
+mod sql_directory;
 mod terms;
 mod unbind;
 mod user_directory;
@@ -40,7 +41,6 @@ mod words;
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod authority;
 #[path = "../support/database.rs"]
-#[expect(dead_code, reason = "this binary needs only a part")]
 mod database;
 #[path = "../support/directory.rs"]
 mod directories;

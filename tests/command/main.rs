@@ -18,6 +18,7 @@ mod peers;
 mod peers_together;
 mod process;
 mod quarantine;
+mod queries;
 mod readme;
 mod start;
 mod stop;

@@ -13,6 +13,7 @@
 mod account;
 mod association;
 mod bindery;
+mod directory;
 mod invite;
 mod login;
 mod msisdn;

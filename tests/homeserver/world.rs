@@ -39,7 +39,8 @@ impl World {
         Self::with("").await
     }
 
-    /// A world whose Bindery has more configuration, which begins with a section's head.
+    /// A world whose Bindery has more configuration, which begins with a section's head and in which
+    /// `HS_TEST` is the homeserver's folder.
     pub(crate) async fn with(toml: &str) -> Self {
         Self::of(toml, Vec::new()).await
     }
@@ -56,6 +57,7 @@ impl World {
         let port = free_port();
         let delegate = format!("https://localhost:{port}");
         let home = folder.path().join("hs.test");
+        let toml = toml.replace("HS_TEST", home.to_str().unwrap());
         let settings = Settings { name: Some("hs.test"), delegate: Some(&delegate), more: synapse };
         let synapse = Synapse::start(settings, &ca, home, &http).await;
         let toml = toml.replace("SYNAPSE", &format!("127.0.0.1:{}", synapse.behind_proxy));
