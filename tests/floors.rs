@@ -56,7 +56,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ("delivery", &["provider", "gateway"]),
     ("service", &["openid", "sms", "peers"]),
     ("http", &["error", "fields", "extract", "session"]),
-    ("cli", &["keys", "steps"]),
+    ("cli", &["keys", "steps", "cursor"]),
 ];
 
 /// Foreign crates that are named only in (and below) some modules.

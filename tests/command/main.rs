@@ -8,6 +8,7 @@
 )]
 
 mod commands;
+mod cursor;
 mod faults;
 mod log;
 mod neighbours;
