@@ -1,6 +1,7 @@
 //! The command line.
 
 mod account;
+mod cursor;
 mod directories;
 mod invites;
 mod keys;
@@ -104,6 +105,12 @@ enum Command {
 enum PeersCommand {
     #[command(flatten)]
     Ask(peers::Command),
+    /// See how far a neighbour was told, and pass over what it refuses
+    #[command(
+        after_help = "Works on the database, whether or not the server runs; a server that runs goes \
+                      on within half a minute."
+    )]
+    Cursor(cursor::Arguments),
     /// See what neighbours replicated that can't be believed
     #[command(subcommand)]
     Quarantine(quarantine::Command),
@@ -185,6 +192,9 @@ fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Templates(command) => templates::run(command, &config),
         Command::Invites(command) => in_runtime(invites::run(command, config)),
         Command::Directories(command) => in_runtime(directories::run(command, config)),
+        Command::Peers(PeersCommand::Cursor(arguments)) => {
+            in_runtime(cursor::run(arguments, config))
+        }
         Command::Peers(PeersCommand::Quarantine(command)) => {
             in_runtime(quarantine::run(command, config))
         }

@@ -107,6 +107,11 @@ struct NeighbourLabels {
     outcome: Label,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NameLabels {
+    neighbour: String,
+}
+
 /// One of few values that the program itself knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Label(&'static str);
@@ -133,6 +138,7 @@ pub struct Metrics {
     replication_received: Family<NeighbourLabels, Counter>,
     replication_pushes: Family<NeighbourLabels, Counter>,
     directories: DirectoryCounts,
+    replication_set_aside: Family<NameLabels, Counter>,
 }
 
 /// What became of what a neighbour sent.
@@ -196,6 +202,12 @@ impl Default for Metrics {
         );
         let directories = DirectoryCounts::default();
         directories.register(&mut registry);
+        let replication_set_aside = Family::default();
+        registry.register(
+            "bindery_replication_set_aside",
+            "Binds and unbinds that a neighbour refused until they were set aside",
+            Family::clone(&replication_set_aside),
+        );
         let metrics = Self {
             peers: PeerMetrics::new(&mut registry),
             registry,
@@ -206,6 +218,7 @@ impl Default for Metrics {
             sms_budget_exhausted,
             replication_received,
             replication_pushes,
+            replication_set_aside,
         };
         // A rate can't be told of a series that begins with its first event.
         for reason in SmsReason::ALL {
@@ -249,6 +262,7 @@ impl Metrics {
         for is_taken in [true, false] {
             self.pushes_of(name, is_taken).inc_by(0);
         }
+        self.set_aside(name, 0);
     }
 
     /// Counts what a neighbour sent.
@@ -261,6 +275,13 @@ impl Metrics {
     /// Counts a request to a neighbour, which took it or didn't.
     pub fn pushed(&self, neighbour: &str, is_taken: bool) {
         self.pushes_of(neighbour, is_taken).inc();
+    }
+
+    /// Counts what was set aside since a neighbour refuses it.
+    pub fn set_aside(&self, neighbour: &str, count: usize) {
+        let labels = NameLabels { neighbour: neighbour.to_owned() };
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.replication_set_aside.get_or_create_owned(&labels).inc_by(count);
     }
 
     fn pushes_of(&self, neighbour: &str, is_taken: bool) -> Counter {

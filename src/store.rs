@@ -16,6 +16,7 @@ pub mod peer_terms;
 pub mod peppers;
 pub mod quarantine;
 pub mod replication_log;
+pub mod replication_refusals;
 mod schema;
 pub mod sessions;
 pub mod sms_counts;

@@ -57,7 +57,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ("directory", &["asking", "passwords", "sql"]),
     ("service", &["openid", "sms", "peers", "directory"]),
     ("http", &["error", "fields", "extract", "session", "through"]),
-    ("cli", &["keys", "steps"]),
+    ("cli", &["keys", "steps", "cursor"]),
 ];
 
 /// Foreign crates that are named only in (and below) some modules.

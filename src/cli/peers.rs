@@ -9,7 +9,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::{
-    existing_store, keys, say,
+    cursor, existing_store, keys, say,
     steps::{Failed, step},
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// List the identity servers that the configuration names
+    /// List the identity servers that the configuration names, and how far neighbours were told
     List,
     /// Look for an identity server and ask it, step by step; no address is looked up
     #[command(
@@ -61,7 +61,7 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: Command, config: Config) -> anyhow::Result<()> {
     if let Command::List = command {
-        return list(&config);
+        return list(&config).await;
     }
     let store = existing_store(&config.database)?;
     let ring = keys::read(&config.signing.key_file)?;
@@ -86,14 +86,22 @@ pub(super) async fn run(command: Command, config: Config) -> anyhow::Result<()> 
     }
 }
 
-fn list(config: &Config) -> anyhow::Result<()> {
+async fn list(config: &Config) -> anyhow::Result<()> {
     let peers = &config.peers;
     say(&format!("discover\t{}", if peers.discover { "on" } else { "off" }))?;
     peers.forward.iter().try_for_each(|url| say(&format!("forward\t{url}")))?;
-    peers.replicate.iter().try_for_each(|neighbour| {
+    for neighbour in &peers.replicate {
         let url = neighbour.url.as_deref().unwrap_or("-");
-        say(&format!("replicate\t{}\t{url}", neighbour.name))
-    })
+        say(&format!("replicate\t{}\t{url}", neighbour.name))?;
+    }
+    if peers.replicate.iter().all(|neighbour| neighbour.url.is_none()) {
+        return Ok(());
+    }
+    // The configuration is listed before there is a database as well.
+    match existing_store(&config.database) {
+        Ok(store) => cursor::list(&store, config).await,
+        Err(error) => say(&format!("told\tunknown: {error:#}")),
+    }
 }
 
 /// The servers that are meant by a domain or a URL.

@@ -132,6 +132,15 @@ diesel::table! {
     }
 }
 diesel::table! {
+    replication_refusals (peer, entry_id) {
+        peer -> Text,
+        entry_id -> BigInt,
+        tries -> Integer,
+        reason -> Text,
+        set_aside_at -> Nullable<BigInt>,
+    }
+}
+diesel::table! {
     peer_associations (origin, medium, address) {
         origin -> Text,
         medium -> Text,
@@ -204,6 +213,8 @@ diesel::table! {
 }
 diesel::allow_tables_to_appear_in_same_query!(associations, lookup_hashes);
 diesel::allow_tables_to_appear_in_same_query!(peer_associations, peer_hashes);
+diesel::joinable!(replication_refusals -> replication_log (entry_id));
+diesel::allow_tables_to_appear_in_same_query!(replication_log, replication_refusals);
 diesel::allow_tables_to_appear_in_same_query!(sessions, session_tokens);
 diesel::allow_tables_to_appear_in_same_query!(directory_hashes, directory_syncs);
 diesel::allow_tables_to_appear_in_same_query!(directory_associations, directory_syncs, invites);

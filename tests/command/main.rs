@@ -8,6 +8,7 @@
 )]
 
 mod commands;
+mod cursor;
 mod directory;
 mod faults;
 mod gateway;
