@@ -24,6 +24,12 @@ use syn::{
 fn both_databases_have_the_same_migrations_each_with_a_way_back() {
     assert!(!names("sqlite").is_empty());
     assert_eq!(names("sqlite"), names("postgres"));
+    // What stands before the underscore is all that diesel tells them apart by.
+    let versions: BTreeSet<String> = names("sqlite")
+        .iter()
+        .map(|name| name.split('_').next().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(versions.len(), names("sqlite").len(), "two migrations have one version");
     for database in ["sqlite", "postgres"] {
         for name in names(database) {
             for direction in ["up.sql", "down.sql"] {
