@@ -213,7 +213,52 @@ impl fmt::Debug for Named {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
+
+    /// Something between a login and nonsense.
+    fn near_login() -> impl Strategy<Value = String> {
+        let text = || {
+            prop_oneof![
+                "\"(a|@|:|\\\\n|\\\\ud83d\\\\ude00){0,4}\"",
+                "\"[^\"\\\\\\pC]{0,4}\"",
+                Just("[1.50, null]".to_owned()),
+            ]
+        };
+        let members = |keys: &'static str| {
+            let member = (keys, text()).prop_map(|(key, text)| format!("\"{key}\": {text}"));
+            prop::collection::vec(member, 0..4).prop_map(|members| members.join(","))
+        };
+        let identifier =
+            ("m.id.(thirdparty|phone|user)", members("medium|address|country|phone|user"));
+        let outer = members("type|user|medium|address|x|\\\\u0075ser");
+        (identifier, outer).prop_map(|((kind, inner), outer)| {
+            let identifier = format!("{{\"type\":\"{kind}\",{inner}}}").replace(",}", "}");
+            format!("{{\"password\":\"p\",\"identifier\":{identifier},{outer}}}").replace(",}", "}")
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_login_that_is_written_anew_names_one_user_and_has_lost_nothing(body in near_login()) {
+            let Ok(Some(login)) = Login::read(body.as_bytes()) else { return Ok(()) };
+            let text = login.with_user("@alice:hs.example");
+            prop_assert!(matches!(Login::read(&text), Ok(None)));
+            let mut was: Value = serde_json::from_str(&body).unwrap();
+            for name in FORMER {
+                was.as_object_mut().unwrap().remove(name);
+            }
+            was["identifier"] = json!({ "type": "m.id.user", "user": "@alice:hs.example" });
+            prop_assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), was);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_not(body in any::<Vec<u8>>()) {
+            let _ = Login::read(&body);
+        }
+    }
 
     fn rewritten(body: &str) -> Option<String> {
         let login = Login::read(body.as_bytes()).unwrap()?;

@@ -143,6 +143,35 @@ async fn the_page_about_delegation_works_as_it_is_written() {
     }
 }
 
+#[tokio::test]
+async fn the_log_keeps_passwords_and_addresses_to_itself() {
+    let homeserver = FakeHomeserver::start_plain().await;
+    let home = Home::with(&format!(
+        "log.filter = 'trace'\n[gateway]\nhomeserver = 'http://{}'\nserver_name = 'example.org'\n\
+         refusal_time = '1ms'",
+        homeserver.address()
+    ));
+    let mut bindery = home.serve().await;
+    let path = "/_matrix/client/v3/login";
+    let url = format!("{}{path}?access_token=hush", bindery.base);
+    let login = json!({ "type": "m.login.password", "password": "open sesame", "medium": "email",
+                        "address": "someone@private.example" });
+    for reply in [None, Some(Reply::Raw(b"nonsense".to_vec()))] {
+        reply.map(|reply| homeserver.set_reply(path, reply));
+        client().post(&url).json(&login).send().await.unwrap();
+        client().post(&url).body("open sesame, that is no JSON").send().await.unwrap();
+    }
+    bindery.signal("TERM");
+    bindery.ended().await;
+    let said = format!("{}{}", bindery.output(), bindery.log());
+    assert!(said.contains("/login"), "{said}");
+    assert!(!said.contains("sesame"), "{said}");
+    let ours = said.lines().filter(|line| line.contains(" bindery::"));
+    for line in ours.filter(|line| !line.contains("TRACE") && !line.contains("DEBUG")) {
+        assert!(!line.contains("private.example") && !line.contains("hush"), "{line}");
+    }
+}
+
 /// The most memory that a process has had, in KiB.
 fn peak_memory(bindery: &Bindery) -> u64 {
     let status = PathBuf::from(format!("/proc/{}/status", bindery.pid()));
