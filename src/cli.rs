@@ -1,6 +1,7 @@
 //! The command line.
 
 mod account;
+mod directories;
 mod invites;
 mod keys;
 mod peers;
@@ -84,6 +85,9 @@ enum Command {
                       templates and words are overridden."
     )]
     Templates(templates::Command),
+    /// See the organisation's directories, try them step by step, copy them, look addresses up there
+    #[command(subcommand, after_help = "docs/directories.md tells how to set them up.")]
+    Directories(directories::Command),
     /// See which other identity servers are asked, try them step by step, see what neighbours sent
     #[command(subcommand)]
     Peers(PeersCommand),
@@ -180,6 +184,7 @@ fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Account(command) => in_runtime(account::run(command, config)),
         Command::Templates(command) => templates::run(command, &config),
         Command::Invites(command) => in_runtime(invites::run(command, config)),
+        Command::Directories(command) => in_runtime(directories::run(command, config)),
         Command::Peers(PeersCommand::Quarantine(command)) => {
             in_runtime(quarantine::run(command, config))
         }

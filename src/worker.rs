@@ -131,11 +131,14 @@ async fn copy_directory(app: &App, directory: &Directory, mut stop: watch::Recei
             copy(app, directory).await;
             tokio::time::sleep(pause).await;
         };
-        // What is left undone is gone on with after the start.
         tokio::select! {
             () = copied => {}
-            _ = stop.wait_for(|stopped| *stopped) => return,
+            _ = stop.wait_for(|stopped| *stopped) => break,
         }
+    }
+    // Another node may go on at once, or this one after its start.
+    if let Err(error) = service::directory::copy::release(app, directory).await {
+        tracing::debug!(%error, "another node goes on with a copy only after a while");
     }
 }
 

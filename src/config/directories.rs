@@ -70,6 +70,21 @@ pub enum DirectoryKind {
     Exec(Exec),
 }
 
+impl DirectoryKind {
+    /// The kind's name in the configuration.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ldap(_) => KindName::Ldap,
+            Self::Sql(_) => KindName::Sql,
+            Self::Synapse(_) => KindName::Synapse,
+            Self::Http(_) => KindName::Http,
+            Self::Exec(_) => KindName::Exec,
+        }
+        .as_str()
+    }
+}
+
 /// The names of the kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KindName {

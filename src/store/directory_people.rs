@@ -211,11 +211,11 @@ pub fn find(
     Ok(owners.owner())
 }
 
-/// The 3PIDs for which invitations wait and that somebody holds in the believed copy of
-/// `directory`, at most `count`.
+/// The 3PIDs for which invitations wait and that are in the believed copy of `directory`, at most
+/// `count`, each with whose it is by the copies of `directories`.
 pub fn awaited(
     tx: &mut Tx<'_>,
-    directory: &str,
+    (directory, directories): (&str, &[String]),
     count: i64,
 ) -> Result<Vec<(ThreePid, UserId)>, StoreError> {
     let is_believed = syncs::directory
@@ -224,28 +224,23 @@ pub fn awaited(
     let of_invite = directory_associations::medium
         .eq(invites::medium)
         .and(directory_associations::address.eq(invites::address));
-    let rows: Vec<(String, String, String)> = invites::table
+    let rows: Vec<(String, String)> = invites::table
         .inner_join(directory_associations::table.on(of_invite))
         .inner_join(syncs::table.on(is_believed))
         .filter(invites::mxid.is_null())
         .filter(invites::outcome.is_null())
         .filter(directory_associations::directory.eq(directory))
-        .select((
-            directory_associations::medium,
-            directory_associations::address,
-            directory_associations::mxid,
-        ))
+        .select((directory_associations::medium, directory_associations::address))
         .distinct()
         .limit(count)
         .load(&mut *tx.0)?;
-    let names = [directory.to_owned()];
-    let mut owners: HashMap<ThreePid, Owners<'_>> = HashMap::new();
-    for (medium, address, mxid) in rows {
+    let mut owned = Vec::new();
+    for (medium, address) in rows {
         let threepid = ThreePid::canonical(Medium::named(&medium), address);
-        owners.entry(threepid).or_insert_with(|| Owners::new(&names)).say(directory, mxid);
+        let mxid = find(tx, directories, &threepid)?.and_then(|mxid| mxid.parse().ok());
+        owned.extend(mxid.map(|mxid| (threepid, mxid)));
     }
-    let owned = owners.into_iter();
-    Ok(owned.filter_map(|(of, owners)| Some((of, owners.owner()?.parse().ok()?))).collect())
+    Ok(owned)
 }
 
 /// How many addresses a copy holds, and how many of them two people hold, so that they are nobody's.

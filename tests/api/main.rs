@@ -10,6 +10,7 @@
 mod account;
 mod association;
 mod body;
+mod directory;
 mod edge;
 mod harness;
 mod invite;
@@ -38,6 +39,8 @@ mod words;
 mod authority;
 #[path = "../support/database.rs"]
 mod database;
+#[path = "../support/directory.rs"]
+mod directories;
 #[path = "../support/dns.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod dns;

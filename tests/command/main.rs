@@ -8,6 +8,7 @@
 )]
 
 mod commands;
+mod directory;
 mod faults;
 mod log;
 mod neighbours;
@@ -26,6 +27,9 @@ mod authority;
 #[path = "../support/database.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod database;
+#[path = "../support/directory.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod directories;
 #[path = "../support/dns.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod dns;

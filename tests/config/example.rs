@@ -119,6 +119,7 @@ fn the_configurations_in_the_docs_are_right() {
         "replication-cert.pem",
         "replication-key.pem",
         "neighbours.pem",
+        "directory-secret",
     ];
     for file in owned {
         fs::write(directory.path().join(file), "secret").unwrap();

@@ -286,6 +286,23 @@ async fn postpone(app: &App, directory: String, error: String) -> Result<(), Sto
     app.store.write(postpone).await
 }
 
+/// Leaves the copy to whoever goes on with it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn release(app: &App, directory: &Directory) -> Result<(), StoreError> {
+    let (directory, node) = (directory.settings().name.clone(), app.node.clone());
+    let release = move |tx: &mut Tx<'_>| {
+        let mut state = directory_syncs::hold(tx, &directory)?;
+        if state.node != node || state.node_until == 0 {
+            return Ok(());
+        }
+        state.node_until = 0;
+        directory_syncs::put(tx, &state)
+    };
+    app.store.write(release).await
+}
+
 /// Removes all copies but the one that is believed and the one that is being made.
 async fn remove_old_copies(app: &App, directory: &str) -> Result<(), StoreError> {
     loop {
@@ -305,8 +322,9 @@ async fn remove_old_copies(app: &App, directory: &str) -> Result<(), StoreError>
 
 /// Who is invited by an address that is found in the copy gets the invitation.
 async fn tell_invited(app: &App, directory: &str) -> Result<(), StoreError> {
-    let directory = directory.to_owned();
-    let awaited = move |tx: &mut Tx<'_>| directory_people::awaited(tx, &directory, MOST_AWAITED);
+    let (directory, all) = (directory.to_owned(), app.copied_directories());
+    let awaited =
+        move |tx: &mut Tx<'_>| directory_people::awaited(tx, (&directory, &all), MOST_AWAITED);
     let found = app.store.read::<_, StoreError>(awaited).await?;
     service::directory::owe(app, found).await.map(drop)
 }
