@@ -119,13 +119,15 @@ impl Reader {
     /// Begins what may take no longer than `limit`, and can write nothing even where a pooler in
     /// between gives each transaction another connection.
     pub(super) fn begin(&mut self, limit: Duration) -> Result<(), DirectoryError> {
+        let limit = limit.as_millis().max(1);
         match self {
+            // It has no time-out but the one for the locks of others.
             Self::Sqlite(conn) => {
-                AnsiTransactionManager::begin_transaction_sql(&mut **conn, "BEGIN")
+                let begin = format!("PRAGMA busy_timeout = {limit}; BEGIN");
+                AnsiTransactionManager::begin_transaction_sql(&mut **conn, &begin)
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(conn) => {
-                let limit = limit.as_millis().max(1);
                 let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}");
                 AnsiTransactionManager::begin_transaction_sql(conn, &begin)
             }

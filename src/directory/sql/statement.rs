@@ -69,6 +69,7 @@ impl Statement {
     }
 
     /// Whether it is asked of each of many addresses at once: its binds are two arrays then.
+    #[cfg(feature = "postgres")]
     pub(super) fn is_of_each(&self) -> bool {
         self.is_of_each
     }
