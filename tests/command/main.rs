@@ -11,6 +11,8 @@ mod commands;
 mod cursor;
 mod faults;
 mod log;
+#[cfg(target_os = "linux")]
+mod memory;
 mod neighbours;
 mod outage;
 mod peers;
