@@ -13,6 +13,8 @@ mod directory;
 mod faults;
 mod gateway;
 mod log;
+#[cfg(target_os = "linux")]
+mod memory;
 mod neighbours;
 mod outage;
 mod peers;
