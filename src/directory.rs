@@ -90,6 +90,9 @@ pub enum DirectoryError {
     /// It answered something else.
     #[error("its answer makes no sense: {0}")]
     Malformed(String),
+    /// The cursor means nothing to it any more.
+    #[error("it has forgotten how far the copy was, which begins anew")]
+    Forgotten,
     /// It can't be asked that.
     #[error("a directory of this kind can't be asked that")]
     Unsupported,
