@@ -32,8 +32,9 @@ pub use credentials::Credentials;
 use credentials::read_credentials;
 pub use database::{Database, DatabaseKind};
 pub use directories::{
-    Directory, DirectoryKind, Exec, HttpDirectory, HttpPaths, Ldap, MxidTemplate, Parameter, Piece,
-    Query, Sql, SynapseDatabase,
+    Directory, DirectoryKind, Dn, Exec, HttpDirectory, HttpPaths, Ldap, LdapAttributes,
+    LdapGroupSearch, LdapGroups, LdapScope, LdapUrl, MxidTemplate, Parameter, Piece, Query, Sql,
+    SynapseDatabase,
 };
 use directories::{KindName, read_directories};
 use fault::Fault;

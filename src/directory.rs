@@ -9,6 +9,7 @@ mod all;
 mod asking;
 mod exec;
 mod http;
+mod ldap;
 mod passwords;
 mod sql;
 mod synapse;
@@ -21,7 +22,10 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 
 pub use self::all::{Checked, Directories, Purpose};
-use self::{asking::Asking, exec::Program, http::HttpService, sql::SqlDatabase, synapse::Synapse};
+use self::{
+    asking::Asking, exec::Program, http::HttpService, ldap::Ldap, sql::SqlDatabase,
+    synapse::Synapse,
+};
 use crate::{
     config::{self, DirectoryKind},
     matrix::{
@@ -93,6 +97,9 @@ pub enum DirectoryError {
     /// It answered something else.
     #[error("its answer makes no sense: {0}")]
     Malformed(String),
+    /// The cursor means nothing to it any more.
+    #[error("it has forgotten how far the copy was, which begins anew")]
+    Forgotten,
     /// It can't be asked that.
     #[error("a directory of this kind can't be asked that")]
     Unsupported,
@@ -140,6 +147,7 @@ impl Addresses {
 enum Kind {
     Http(HttpService),
     Exec(Program),
+    Ldap(Box<Ldap>),
     Sql(SqlDatabase),
     Synapse(Synapse),
 }
@@ -159,10 +167,9 @@ impl Kind {
             DirectoryKind::Synapse(synapse) => {
                 Synapse::open(settings, synapse, addresses).map(Self::Synapse)
             }
-            _ => Err(DirectorySetupError {
-                name: settings.name.clone(),
-                problem: "this build knows no directories of its type".to_owned(),
-            }),
+            DirectoryKind::Ldap(ldap) => {
+                Ldap::open(settings, ldap, addresses).map(Box::new).map(Self::Ldap)
+            }
         }
     }
 
@@ -176,6 +183,7 @@ impl Kind {
             Self::Exec(kind) => kind.find(threepids).await,
             Self::Sql(kind) => kind.find(threepids).await,
             Self::Synapse(kind) => kind.find(threepids).await,
+            Self::Ldap(kind) => kind.find(threepids).await,
         }
     }
 
@@ -190,6 +198,7 @@ impl Kind {
             Self::Exec(kind) => kind.check(user, password).await,
             Self::Sql(kind) => kind.check(user, password).await,
             Self::Synapse(kind) => kind.check(user, password).await,
+            Self::Ldap(kind) => kind.check(user, password).await,
         }
     }
 
@@ -200,6 +209,7 @@ impl Kind {
             Self::Exec(kind) => kind.search(term, limit).await,
             Self::Sql(kind) => kind.search(term, limit).await,
             Self::Synapse(kind) => kind.search(term, limit).await,
+            Self::Ldap(kind) => kind.search(term, limit).await,
         }
     }
 
@@ -210,6 +220,7 @@ impl Kind {
             Self::Exec(kind) => kind.page(after).await,
             Self::Sql(kind) => kind.page(after).await,
             Self::Synapse(kind) => kind.page(after).await,
+            Self::Ldap(kind) => kind.page(after).await,
         }
     }
 
@@ -224,6 +235,7 @@ impl Kind {
             Self::Exec(kind) => kind.changes(since_ms, after).await,
             Self::Sql(kind) => kind.changes(since_ms, after).await,
             Self::Synapse(kind) => kind.changes(since_ms, after).await,
+            Self::Ldap(kind) => kind.changes(since_ms, after).await,
         }
     }
 }

@@ -38,6 +38,8 @@ mod anything;
 mod example;
 #[path = "config/gateway.rs"]
 mod gateway;
+#[path = "config/ldap.rs"]
+mod ldap;
 #[path = "config/mistakes.rs"]
 mod mistakes;
 #[path = "config/queries.rs"]

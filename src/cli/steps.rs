@@ -72,7 +72,7 @@ impl Failed for DirectoryError {
             Self::Malformed(_) => {
                 "something else may answer there; docs/directories.md tells what is expected"
             }
-            Self::Unsupported | Self::Busy | Self::Resting => return None,
+            Self::Forgotten | Self::Unsupported | Self::Busy | Self::Resting => return None,
         })
     }
 }

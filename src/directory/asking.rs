@@ -87,7 +87,9 @@ impl Asking {
         let answer = timeout_at(deadline, work).await.unwrap_or(Err(DirectoryError::TimedOut));
         drop(permit);
         match &answer {
-            Ok(_) | Err(DirectoryError::Unsupported) => self.answered(question, attempt),
+            Ok(_) | Err(DirectoryError::Unsupported | DirectoryError::Forgotten) => {
+                self.answered(question, attempt);
+            }
             // What had hardly any time has shown nothing.
             Err(DirectoryError::TimedOut) if !had_time => {
                 self.counts.count(&self.name, question, Answered::Failed);

@@ -19,7 +19,8 @@ use crate::{
     store::{
         StoreError, Tx,
         directory_people::{self, Change, Copied, Held},
-        directory_syncs, peppers,
+        directory_syncs::{self, Sync},
+        peppers,
     },
 };
 
@@ -97,9 +98,11 @@ async fn copy(app: &App, directory: &Directory, is_forced: bool) -> Result<Outco
         Err(CopyError::TakenOver) => Ok(Outcome::Elsewhere),
         Err(CopyError::Store(error)) => Err(error),
         Err(CopyError::Directory(error)) => {
+            let is_forgotten = matches!(error, DirectoryError::Forgotten);
             let error = causes(&error);
             tracing::info!(directory = name, error, "the directory was not copied");
-            postpone(app, name, error.clone()).await?;
+            let after = if is_forgotten { plan::forget } else { plan::fail };
+            end_early(app, name, error.clone(), after).await?;
             Ok(Outcome::Failed(error))
         }
     }
@@ -272,18 +275,23 @@ async fn finish_changes(app: &App, run: &Run, has_changed: bool) -> Result<(), C
     app.store.write(finish).await
 }
 
-/// Leaves the copy where it is, for the next attempt.
-async fn postpone(app: &App, directory: String, error: String) -> Result<(), StoreError> {
+/// Leaves the copy to the next attempt, which finds what `after` leaves it.
+async fn end_early(
+    app: &App,
+    directory: String,
+    error: String,
+    after: fn(&mut Sync, String, i64),
+) -> Result<(), StoreError> {
     let (node, now_ms) = (app.node.clone(), app.clock.now_ms());
-    let postpone = move |tx: &mut Tx<'_>| {
+    let end = move |tx: &mut Tx<'_>| {
         let mut state = directory_syncs::hold(tx, &directory)?;
         if state.node != node {
             return Ok(());
         }
-        plan::fail(&mut state, error, now_ms);
+        after(&mut state, error, now_ms);
         directory_syncs::put(tx, &state)
     };
-    app.store.write(postpone).await
+    app.store.write(end).await
 }
 
 /// Leaves the copy to whoever goes on with it.

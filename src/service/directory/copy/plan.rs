@@ -170,6 +170,12 @@ pub(super) fn fail(state: &mut Sync, error: String, now_ms: i64) {
     (state.last_error, state.node_until) = (Some(error), 0);
 }
 
+/// Somebody begins anew at the next look: where the copy was means nothing to the directory any more.
+pub(super) fn forget(state: &mut Sync, error: String, _: i64) {
+    (state.run, state.run_began_at, state.run_cursor) = (None, None, None);
+    (state.last_error, state.node_until) = (Some(error), 0);
+}
+
 /// The node says that it is still at it.
 pub(super) fn live(state: &mut Sync, now_ms: i64) {
     state.node_until = now_ms.saturating_add(millis(LEASE));
