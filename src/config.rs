@@ -1,5 +1,6 @@
 //! The configuration as types: what the TOML file, the environment and the defaults say together.
 
+mod database;
 mod fault;
 mod limits;
 mod peers;
@@ -19,11 +20,13 @@ use std::{
 };
 
 use ipnet::IpNet;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::Url;
 
 use crate::matrix::id::ServerName;
 
+pub use database::{Database, DatabaseKind};
+use database::{is_postgres, read_database};
 use fault::Fault;
 pub use fault::Faults;
 pub use limits::Limits;
@@ -34,7 +37,8 @@ use reader::Section;
 use sections::{count, hours, is_loopback, is_name, minutes, must_be_readable, timeout};
 use setting::{
     AnyText, BaseUrl, Bound, CaseRule, CodeDigits, Domain, Language, LogFilter, MailHost,
-    NameServer, Pattern, Port, PublicKey, Rotation, Setting, Text, UrlHost, Way, is_language,
+    NameServer, Pattern, Port, PublicKey, ReplicaUrl, Rotation, Setting, Text, UrlHost, Way,
+    is_language,
 };
 pub use sms::{
     CustomMedium, HttpBody, HttpMethod, HttpSender, Originator, OriginatorForm, Sms, SmsCountries,
@@ -168,47 +172,6 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
-}
-
-/// Where the data lies.
-#[derive(Debug, Clone)]
-pub struct Database {
-    /// `sqlite:path` or `postgres://user@host/db`; may hold a password.
-    pub url: SecretString,
-    /// The most connections that are open at once.
-    pub max_connections: NonZeroU32,
-}
-
-/// The database that a URL stands for.
-#[derive(Debug, Clone)]
-pub enum DatabaseKind {
-    /// SQLite, in this file.
-    Sqlite(PathBuf),
-    /// PostgreSQL, by this URL.
-    Postgres(SecretString),
-}
-
-impl DatabaseKind {
-    /// The database of `sqlite:path`, `sqlite://path`, `postgres://…` or `postgresql://…`.
-    fn of(url: &str) -> Option<Self> {
-        if let Some(path) = url.strip_prefix("sqlite:") {
-            Some(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
-        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            Some(Self::Postgres(SecretString::from(url)))
-        } else {
-            None
-        }
-    }
-}
-
-impl Database {
-    /// The database that the URL stands for; a URL without a scheme, which no configuration file
-    /// can have, is the path of an SQLite file.
-    #[must_use]
-    pub fn kind(&self) -> DatabaseKind {
-        let url = self.url.expose_secret();
-        DatabaseKind::of(url).unwrap_or_else(|| DatabaseKind::Sqlite(url.into()))
-    }
 }
 
 /// The long-term keys.

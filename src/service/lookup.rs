@@ -82,7 +82,7 @@ pub async fn lookup(
     let origins = app.believed_origins();
     let (asked, mut found) = app
         .store
-        .read(move |tx| {
+        .read_recent(move |tx| {
             let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
             if current.pepper != pepper {
                 return Err(LookupError::InvalidPepper { current: current.pepper });
@@ -151,7 +151,7 @@ pub async fn mxids(
 ) -> Result<HashMap<ThreePid, String>, StoreError> {
     let (now_ms, origins) = (app.clock.now_ms(), app.believed_origins());
     app.store
-        .read(move |tx| {
+        .read_recent(move |tx| {
             let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
             let hash = |threepid: ThreePid| (threepid.lookup_hash(&current.pepper), threepid);
             let of_hash: HashMap<LookupHash, ThreePid> = threepids.into_iter().map(hash).collect();
@@ -182,7 +182,7 @@ pub async fn signed(app: &App, threepid: ThreePid) -> Result<Option<Object>, Sig
     let (now_ms, origins) = (app.clock.now_ms(), app.believed_origins());
     let (own, theirs) = app
         .store
-        .read::<_, StoreError>(move |tx| {
+        .read_recent::<_, StoreError>(move |tx| {
             let own = associations::find(tx, &threepid, now_ms)?;
             let theirs = peer_associations::find(tx, &origins, &threepid, now_ms)?;
             Ok((own, theirs))

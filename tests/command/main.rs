@@ -7,7 +7,9 @@
     reason = "a test that can't set itself up, or doesn't find what it looks for, fails"
 )]
 
+mod cluster;
 mod commands;
+mod failover;
 mod faults;
 mod log;
 mod neighbours;
