@@ -31,6 +31,7 @@ use crate::matrix::id::ServerName;
 pub use credentials::Credentials;
 use credentials::read_credentials;
 pub use database::{Database, DatabaseKind};
+use database::{is_postgres, read_database, usable};
 pub use directories::{
     Directory, DirectoryKind, Dn, Exec, HttpDirectory, HttpPaths, Ldap, LdapAttributes,
     LdapGroupSearch, LdapGroups, LdapScope, LdapUrl, MxidTemplate, Parameter, Piece, Query, Sql,
@@ -46,10 +47,11 @@ use limits::{one_lookup_fits, read_limits};
 pub use peers::{Neighbour, Peers, Replication};
 use peers::{read_peers, read_replication};
 use reader::Section;
-use sections::{count, hours, is_loopback, is_name, minutes, must_be_readable, timeout, usable};
+use sections::{count, hours, is_loopback, is_name, minutes, must_be_readable, timeout};
 use setting::{
     AnyText, BaseUrl, Bound, CaseRule, CodeDigits, Domain, Language, LogFilter, MailHost,
-    NameServer, Pattern, Port, PublicKey, Rotation, Setting, Text, UrlHost, Way, is_language,
+    NameServer, Pattern, Port, PublicKey, ReplicaUrl, Rotation, Setting, Text, UrlHost, Way,
+    is_language,
 };
 pub use sms::{
     CustomMedium, HttpBody, HttpMethod, HttpSender, Originator, OriginatorForm, Sms, SmsCountries,

@@ -15,6 +15,7 @@ pub mod peer_associations;
 pub mod peer_terms;
 pub mod peppers;
 pub mod quarantine;
+mod replicas;
 pub mod replication_log;
 pub mod replication_refusals;
 mod schema;
@@ -22,13 +23,14 @@ pub mod sessions;
 pub mod sms_counts;
 mod writer;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use diesel::r2d2::{Pool, PooledConnection};
 
 pub use self::connection::Tx;
 use self::{
     connection::{Manager, in_transaction},
+    replicas::Replicas,
     writer::Writer,
 };
 use crate::config::{Database, DatabaseKind};
@@ -104,12 +106,17 @@ const AWAY_WAIT: Duration = Duration::from_secs(1);
 /// keeps nobody waiting longer.
 const READ_TIME: Duration = Duration::from_secs(10);
 
+/// How long writing through the pool may take. A commit waits for a standby that has to confirm it
+/// and is away, for ever if need be.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+
 /// The open database. Clones share it.
 #[derive(Clone)]
 pub struct Store {
     pool: Pool<Manager>,
     /// SQLite has one writer at a time; PostgreSQL writes through the pool.
     writer: Option<Writer>,
+    replicas: Option<Arc<Replicas>>,
 }
 
 impl Store {
@@ -133,14 +140,19 @@ impl Store {
             .min_idle(Some(0))
             .connection_timeout(POOL_WAIT)
             .error_handler(Box::new(connection::QuietErrors))
-            .build(manager)?;
-        Ok(Self { pool, writer: writer.transpose()? })
+            .build(manager.clone())?;
+        let replicas = (!database.replica_urls.is_empty()).then(|| {
+            let replicas = database.replica_urls.iter().cloned().map(Manager::of_replica);
+            Replicas::watch(&manager, replicas, database.max_connections.get())
+        });
+        Ok(Self { pool, writer: writer.transpose()?, replicas: replicas.transpose()? })
     }
 
     /// Runs `work` in one transaction; commits on `Ok`, rolls back on `Err`.
     ///
     /// # Errors
-    /// Those of `work`, and those of the database as [`StoreError`].
+    /// Those of `work`, and those of the database as [`StoreError`]; on PostgreSQL after 30 seconds
+    /// in any case, and then it isn't known whether the work was committed.
     pub async fn write<T, E>(
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
@@ -149,10 +161,11 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        match &self.writer {
-            Some(writer) => writer.write(work).await,
-            None => self.in_pool(Access::Write, work).await,
+        if let Some(writer) = &self.writer {
+            return writer.write(work).await;
         }
+        let written = tokio::time::timeout(WRITE_TIME, self.in_pool(Access::Write, work));
+        written.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
     }
 
     /// Runs `work`, which only reads, on one unchanging state of the database.
@@ -171,6 +184,23 @@ impl Store {
         read.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
     }
 
+    /// As [`Self::read`], but the state may be one of up to a second ago, though never one from
+    /// before something that this node wrote: a replica answers where one can.
+    ///
+    /// # Errors
+    /// As those of [`Self::read`].
+    pub async fn read_recent<T, E>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let read = tokio::time::timeout(READ_TIME, self.in_pool(Access::ReadRecent, work));
+        read.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
+    }
+
     async fn in_pool<T, E>(
         &self,
         access: Access,
@@ -180,10 +210,18 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let pool = self.pool.clone();
+        let (pool, replicas) = (self.pool.clone(), self.replicas.clone());
         let done = tokio::task::spawn_blocking(move || {
-            let mut conn = connection_of(&pool)?;
-            in_transaction(&mut conn, access, work)
+            let replica = match (&replicas, access) {
+                (Some(replicas), Access::ReadRecent) => replicas.connection(),
+                _ => None,
+            };
+            let mut conn = replica.map_or_else(|| connection_of(&pool), Ok)?;
+            let done = in_transaction(&mut conn, access, work)?;
+            if let (Some(replicas), Access::Write) = (&replicas, access) {
+                replicas.note_write(connection::written_up_to(&mut conn));
+            }
+            Ok(done)
         });
         done.await.map_err(|_| StoreError::Stopped)?
     }
@@ -201,5 +239,6 @@ fn connection_of(pool: &Pool<Manager>) -> Result<PooledConnection<Manager>, Stor
 #[derive(Clone, Copy)]
 enum Access {
     Read,
+    ReadRecent,
     Write,
 }

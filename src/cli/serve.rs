@@ -14,7 +14,6 @@ use actix_web::{
 };
 use anyhow::Context;
 use futures_util::future::join_all;
-use secrecy::ExposeSecret;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -25,7 +24,7 @@ use super::{keys, say};
 use crate::{
     app::App,
     clock::{SharedClock, SystemClock},
-    config::{Config, DatabaseKind, EmailTransport, Log, LogFormat, Replication, SmsProvider, Tls},
+    config::{Config, EmailTransport, Log, LogFormat, Replication, SmsProvider, Tls},
     http,
     matrix::signing::{KeyRing, SigningKey},
     mutual_tls::Credentials,
@@ -206,11 +205,7 @@ fn greet(app: &App, addresses: &[SocketAddr]) -> anyhow::Result<()> {
         let scheme = if config.server.tls.is_some() { "https" } else { "http" };
         say(&format!("Bindery listens on {scheme}://{address} as {}.", config.server.name))?;
     }
-    let data = match config.database.kind() {
-        DatabaseKind::Sqlite(path) => path.display().to_string(),
-        DatabaseKind::Postgres(url) => without_password(url.expose_secret()),
-    };
-    say(&format!("  Database:     {data}"))?;
+    say(&format!("  Database:     {}", config.database.shown()))?;
     say(&format!("  Signing key:  {}", config.signing.key_file.display()))?;
     say(&match &config.email.transport {
         EmailTransport::Smtp(smtp) => format!("  Mail:         by {}:{}", smtp.host, smtp.port),
@@ -229,18 +224,6 @@ fn greet(app: &App, addresses: &[SocketAddr]) -> anyhow::Result<()> {
     say("Try first:")?;
     say(&format!("  curl {base_url}/_matrix/identity/versions"))?;
     say("  bindery account token @you:example.org   # an access token, without a homeserver")
-}
-
-fn without_password(url: &str) -> String {
-    url::Url::parse(url).map_or_else(
-        |_| "PostgreSQL".to_owned(),
-        |mut url| {
-            // Fails only for URLs that can't have a password.
-            let _ = url.set_password(None);
-            url.set_query(None);
-            url.to_string()
-        },
-    )
 }
 
 /// SIGINT and SIGTERM.

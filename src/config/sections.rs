@@ -4,15 +4,15 @@ use std::{fs, net::IpAddr, net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use ipnet::IpNet;
 use lettre::{Address, message::Mailbox};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::{Host, Url};
 
 use super::{
-    Accounts, Algorithm, Api, BaseUrl, CodeDigits, Config, Database, DatabaseKind, Dns, Email,
-    EmailTransport, Federation, Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Metrics,
-    NameServer, PathBuf, Port, Rotation, Section, Server, ServerName, Sessions, Signing, Smtp,
-    SmtpSecurity, Text, Tls, UrlHost, Way, homeserver_is_another, one_lookup_fits, read_brands,
-    read_credentials, read_directories, read_gateway, read_limits, read_mediums, read_messages,
+    Accounts, Algorithm, Api, BaseUrl, CodeDigits, Config, Dns, Email, EmailTransport, Federation,
+    Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Metrics, NameServer, PathBuf, Port,
+    Rotation, Section, Server, ServerName, Sessions, Signing, Smtp, SmtpSecurity, Text, Tls,
+    UrlHost, Way, homeserver_is_another, one_lookup_fits, read_brands, read_credentials,
+    read_database, read_directories, read_gateway, read_limits, read_mediums, read_messages,
     read_peers, read_replication, read_sms, read_terms, read_user_directory, read_well_known,
 };
 
@@ -33,7 +33,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
     let gateway = root.section("gateway", read_gateway);
     homeserver_is_another(root, server.as_ref(), gateway.as_ref());
     Some(Config {
-        database: root.section("database", database),
+        database: root.section("database", read_database),
         signing: root.section("signing", |s| Signing {
             key_file: s.get("key_file", "bindery-data/signing.key".into()),
         }),
@@ -155,45 +155,6 @@ pub(super) fn must_be_readable(s: &mut Section<'_, '_>, key: &str, path: Option<
     if let Some(problem) = problem {
         let message = format!("{} {problem}", path.display());
         s.fault(&[key], &message, "name a file that can be read");
-    }
-}
-
-fn database(s: &mut Section<'_, '_>) -> Database {
-    let url = s.secret("url");
-    if let Some(url) = &url
-        && let Err((message, remedy)) = usable(url, cfg!(feature = "postgres"))
-    {
-        s.fault(&["url", "url_file"], message, remedy);
-    }
-    Database {
-        url: url.unwrap_or_else(|| SecretString::from("sqlite:bindery-data/bindery.db")),
-        max_connections: s.get("max_connections", count(8)),
-    }
-}
-
-/// What is wrong with a database URL, and the remedy; neither shows the URL.
-pub(super) fn usable(
-    url: &SecretString,
-    with_postgres: bool,
-) -> Result<(), (&'static str, &'static str)> {
-    match DatabaseKind::of(url.expose_secret()) {
-        None => Err((
-            "names no database that Bindery knows",
-            "write sqlite:path/to/bindery.db or postgres://user@host/database",
-        )),
-        Some(DatabaseKind::Postgres(_)) if !with_postgres => Err((
-            "this build has no PostgreSQL",
-            "build it with --features postgres, or use sqlite:path/to/bindery.db",
-        )),
-        Some(DatabaseKind::Sqlite(path)) if path.as_os_str().is_empty() => {
-            Err(("has no path", "write sqlite:path/to/bindery.db"))
-        }
-        // Each connection would have a database of its own.
-        Some(DatabaseKind::Sqlite(path)) if path.as_os_str() == ":memory:" => Err((
-            "has to be a file: several connections share it",
-            "write sqlite:path/to/bindery.db",
-        )),
-        Some(_) => Ok(()),
     }
 }
 
@@ -348,18 +309,4 @@ pub(super) const fn minutes(number: u64) -> Duration {
 
 pub(super) const fn hours(number: u64) -> Duration {
     minutes(number * 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_build_without_postgres_says_how_to_have_it() {
-        let url = SecretString::from("postgres://bindery:secret@db.example/bindery");
-        let (message, remedy) = usable(&url, false).unwrap_err();
-        assert_eq!(message, "this build has no PostgreSQL");
-        assert!(remedy.contains("--features postgres"), "{remedy}");
-        assert!(usable(&url, true).is_ok());
-    }
 }

@@ -10,13 +10,14 @@ use std::{
 use ipnet::IpNet;
 use lettre::message::Mailbox;
 use regex::Regex;
+use secrecy::SecretString;
 use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
 
 use super::{
     Algorithm, HttpMethod, HttpPaths, KindName, LogFormat, MxidTemplate, Originator, ProviderName,
-    Rate, ServerName, SmtpSecurity,
+    Rate, ServerName, SmtpSecurity, is_postgres,
 };
 use crate::matrix::{phone::Country, signing::decode_base64};
 
@@ -60,6 +61,9 @@ pub(super) struct MailHost(pub(super) String);
 
 /// Where the server can be reached: http or https, without user name, query and fragment.
 pub(super) struct BaseUrl(pub(super) Url);
+
+/// Where a PostgreSQL is that follows another; may hold a password.
+pub(super) struct ReplicaUrl(pub(super) SecretString);
 
 /// A name server; its port is 53 where none is given.
 pub(super) struct NameServer(pub(super) SocketAddr);
@@ -150,6 +154,8 @@ texts! {
         "PUT" => Self::Put,
         _ => return None,
     });
+    ReplicaUrl: "the URL of a PostgreSQL", "\"postgres://bindery@replica/bindery\"",
+        |text| is_postgres(text).then(|| Self(text.into()));
     PathBuf: "a path", "\"/path/to/it\"", |text| (!text.is_empty()).then(|| Self::from(text));
     ServerName: "a host name or an IP address, with or without :port", "\"id.example.org\"",
         |text| text.parse().ok();

@@ -83,7 +83,7 @@ pub async fn lookup(
     let believed = Believed::of(app);
     let (asked, mut known) = app
         .store
-        .read(move |tx| {
+        .read_recent(move |tx| {
             let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
             if current.pepper != pepper {
                 return Err(LookupError::InvalidPepper { current: current.pepper });
@@ -204,7 +204,7 @@ pub async fn mxids(
     let (now_ms, believed) = (app.clock.now_ms(), Believed::of(app));
     let (of_hash, mut known) = app
         .store
-        .read::<_, StoreError>(move |tx| {
+        .read_recent::<_, StoreError>(move |tx| {
             let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
             let hash = |threepid: ThreePid| (threepid.lookup_hash(&current.pepper), threepid);
             let of_hash: HashMap<LookupHash, ThreePid> = threepids.into_iter().map(hash).collect();
@@ -242,7 +242,7 @@ pub async fn signed(app: &App, threepid: ThreePid) -> Result<Option<Object>, Sig
     let (now_ms, origins) = (app.clock.now_ms(), app.believed_origins());
     let (own, theirs, hash) = app
         .store
-        .read::<_, StoreError>(move |tx| {
+        .read_recent::<_, StoreError>(move |tx| {
             let own = associations::find(tx, &threepid, now_ms)?;
             let theirs = peer_associations::find(tx, &origins, &threepid, now_ms)?;
             let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;

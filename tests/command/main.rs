@@ -7,9 +7,11 @@
     reason = "a test that can't set itself up, or doesn't find what it looks for, fails"
 )]
 
+mod cluster;
 mod commands;
 mod cursor;
 mod directory;
+mod failover;
 mod faults;
 mod gateway;
 mod log;

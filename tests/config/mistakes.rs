@@ -139,3 +139,27 @@ fn keys_for_dnssec_are_of_no_use_without_it() {
     );
     load(&format!("{toml}dnssec = true\n"), &[]).unwrap();
 }
+
+#[cfg(feature = "postgres")]
+#[test]
+fn databases_are_those_that_take_writes_and_replicas_follow_one() {
+    let fault = faults("[database]\nurl = 'postgres://me:hunter2@a,b/db?target_session_attrs=any'");
+    insta::assert_snapshot!(fault, @r#"
+    config:2: database.url: its target_session_attrs may choose a server that takes no writes
+        leave it out: of several hosts the one that takes writes is used
+    "#);
+    for wanted in ["read-write", "primary"] {
+        let url = format!("postgres://me@a,b/db?target_session_attrs={wanted}");
+        Config::from_toml(&format!("database.url = '{url}'")).unwrap();
+    }
+    let fault = faults("[database]\nreplica_urls = ['postgres://me:hunter2@a/db']");
+    insta::assert_snapshot!(fault, @r#"
+    config:2: database.replica_urls: replicas follow a PostgreSQL, and database.url is none
+        remove it, or name the server that they follow as database.url
+    "#);
+    let fault = faults("[database]\nreplica_urls = ['mysql://me:hunter2@a/db']");
+    insta::assert_snapshot!(fault, @r#"
+    config:2: database.replica_urls[0]: expected the URL of a PostgreSQL, found a URL with a user name
+        write for example: replica_urls = ["postgres://bindery@replica/bindery"]
+    "#);
+}
