@@ -31,8 +31,8 @@ pub use credentials::Credentials;
 use credentials::read_credentials;
 pub use database::{Database, DatabaseKind};
 pub use directories::{
-    Directory, DirectoryKind, Exec, HttpDirectory, HttpPaths, Ldap, MxidTemplate, Sql,
-    SynapseDatabase,
+    Directory, DirectoryKind, Dn, Exec, HttpDirectory, HttpPaths, Ldap, LdapAttributes,
+    LdapGroupSearch, LdapGroups, LdapScope, LdapUrl, MxidTemplate, Sql, SynapseDatabase,
 };
 use directories::{KindName, read_directories};
 use fault::Fault;

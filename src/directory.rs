@@ -9,6 +9,7 @@ mod all;
 mod asking;
 mod exec;
 mod http;
+mod ldap;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,7 +19,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 
 pub use self::all::{Checked, Directories, Purpose};
-use self::{asking::Asking, exec::Program, http::HttpService};
+use self::{asking::Asking, exec::Program, http::HttpService, ldap::Ldap};
 use crate::{
     config::{self, DirectoryKind},
     matrix::{
@@ -140,6 +141,7 @@ impl Addresses {
 enum Kind {
     Http(HttpService),
     Exec(Program),
+    Ldap(Box<Ldap>),
 }
 
 impl Kind {
@@ -153,6 +155,9 @@ impl Kind {
                 HttpService::open(settings, http, addresses).map(Self::Http)
             }
             DirectoryKind::Exec(exec) => Ok(Self::Exec(Program::new(settings, exec, addresses))),
+            DirectoryKind::Ldap(ldap) => {
+                Ldap::open(settings, ldap, addresses).map(Box::new).map(Self::Ldap)
+            }
             _ => Err(DirectorySetupError {
                 name: settings.name.clone(),
                 problem: "this build knows no directories of its type".to_owned(),
@@ -168,6 +173,7 @@ impl Kind {
         match self {
             Self::Http(kind) => kind.find(threepids).await,
             Self::Exec(kind) => kind.find(threepids).await,
+            Self::Ldap(kind) => kind.find(threepids).await,
         }
     }
 
@@ -180,6 +186,7 @@ impl Kind {
         match self {
             Self::Http(kind) => kind.check(user, password).await,
             Self::Exec(kind) => kind.check(user, password).await,
+            Self::Ldap(kind) => kind.check(user, password).await,
         }
     }
 
@@ -188,6 +195,7 @@ impl Kind {
         match self {
             Self::Http(kind) => kind.search(term, limit).await,
             Self::Exec(kind) => kind.search(term, limit).await,
+            Self::Ldap(kind) => kind.search(term, limit).await,
         }
     }
 
@@ -196,6 +204,7 @@ impl Kind {
         match self {
             Self::Http(kind) => kind.page(after).await,
             Self::Exec(kind) => kind.page(after).await,
+            Self::Ldap(kind) => kind.page(after).await,
         }
     }
 
@@ -208,6 +217,7 @@ impl Kind {
         match self {
             Self::Http(kind) => kind.changes(since_ms, after).await,
             Self::Exec(kind) => kind.changes(since_ms, after).await,
+            Self::Ldap(kind) => kind.changes(since_ms, after).await,
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod text;
 pub mod matrix {
     pub mod id;
     pub mod json;
+    pub mod localpart;
     pub mod medium;
     pub mod phone;
     pub mod signing;

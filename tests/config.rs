@@ -36,6 +36,8 @@ fn smtp(config: Config) -> Smtp {
 mod anything;
 #[path = "config/example.rs"]
 mod example;
+#[path = "config/ldap.rs"]
+mod ldap;
 #[path = "config/mistakes.rs"]
 mod mistakes;
 #[path = "config/sources.rs"]

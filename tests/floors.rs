@@ -63,7 +63,7 @@ const SHARED: &[(&str, &[&str])] = &[
 /// Foreign crates that are named only in (and below) some modules.
 const BORDERS: &[(&str, &[&str])] = &[
     ("diesel", &["store", "directory::sql", "directory::synapse"]),
-    ("ldap3", &["directory"]),
+    ("ldap3", &["directory::ldap", "config::directories"]),
     ("rustix", &["directory::exec"]),
     ("argon2", &["directory::passwords"]),
     ("bcrypt", &["directory::passwords"]),

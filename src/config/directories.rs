@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 pub use self::{
     exec::Exec,
     http::{HttpDirectory, HttpPaths},
-    ldap::Ldap,
+    ldap::{Dn, Ldap, LdapAttributes, LdapGroupSearch, LdapGroups, LdapScope, LdapUrl},
     mxid::MxidTemplate,
     sql::{Sql, SynapseDatabase},
 };
@@ -59,7 +59,7 @@ impl Directory {
 #[derive(Debug, Clone)]
 pub enum DirectoryKind {
     /// `[directories.ldap]`
-    Ldap(Ldap),
+    Ldap(Box<Ldap>),
     /// `[directories.sql]`
     Sql(Sql),
     /// `[directories.synapse]`
@@ -185,7 +185,7 @@ fn settings(s: &mut Section<'_, '_>, kind: KindName) -> Option<DirectoryKind> {
         }
     }
     s.section(kind.as_str(), |s| match kind {
-        KindName::Ldap => ldap::read(s).map(DirectoryKind::Ldap),
+        KindName::Ldap => ldap::read(s).map(Box::new).map(DirectoryKind::Ldap),
         KindName::Sql => sql::read(s).map(DirectoryKind::Sql),
         KindName::Synapse => sql::read_synapse(s).map(DirectoryKind::Synapse),
         KindName::Http => http::read(s).map(DirectoryKind::Http),

@@ -119,6 +119,9 @@ fn told(person: &Person) -> Value {
         profile.insert("display_name".to_owned(), Value::from(name.as_str()));
         auth.insert("display_name".to_owned(), Value::from(name.as_str()));
     }
+    if !person.roles.is_empty() {
+        profile.insert("roles".to_owned(), person.roles.clone().into());
+    }
     auth.insert("profile".to_owned(), Value::from(profile));
     Value::from(auth)
 }

@@ -71,19 +71,30 @@ fn the_example_with_all_its_keys_is_a_configuration() {
         "replication-key.pem",
         "neighbours.pem",
         "directory-roots.pem",
+        "ldap-roots.pem",
+        "ldap-password",
         "directory-secret",
         "credentials-secret",
         "members-url",
         "synapse-url",
     ];
     // Of keys that exclude each other one is given.
-    let plain =
-        ["url_file", "password_file", "auth_token_file", "secret_file", "form", "body", "from"];
+    let plain = [
+        "url_file",
+        "password_file",
+        "bind_password_file",
+        "auth_token_file",
+        "secret_file",
+        "form",
+        "body",
+        "from",
+    ];
     let files_and = [
         "database.url",
         "directories.sql.url",
         "directories.synapse.url",
         "password",
+        "bind_password",
         "auth_token",
         "secret",
         "json",
@@ -120,6 +131,8 @@ fn the_configurations_in_the_docs_are_right() {
         "replication-key.pem",
         "neighbours.pem",
         "directory-secret",
+        "ldap-roots.pem",
+        "ldap-password",
     ];
     for file in owned {
         fs::write(directory.path().join(file), "secret").unwrap();
@@ -217,6 +230,7 @@ fn the_example_has_every_key() {
         "sms.http.form.",
         "sms.http.json.",
         "directories.http.headers.",
+        "directories.ldap.groups.roles.",
     ] {
         shown.remove(own);
     }

@@ -32,6 +32,7 @@ mod dns;
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod gateway;
 #[path = "../support/process.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
 mod process;
 #[path = "../support/smtp.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
