@@ -1,6 +1,7 @@
 //! The doors, gathered: what every service needs, built once.
 
 pub mod lockout;
+pub mod pace;
 pub mod peers;
 
 use std::sync::Arc;
@@ -9,16 +10,17 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use tokio::sync::{Notify, watch};
 
-use self::{lockout::Lockouts, peers::Peers};
+use self::{lockout::Lockouts, pace::Pace, peers::Peers};
 use crate::{
     clock::{SharedClock, millis},
     config::{self, Config, Neighbour, Rate},
     delivery::{Delivery, DeliveryError},
     directory::{Directories, DirectorySetupError},
     federation::{Federation, Neighbours, NeighboursError, SetupError},
+    homeserver::{Homeserver, UnusableHomeserver},
     matrix::{medium::Mediums, signing::KeyRing, threepid::ThreePid},
     messages::{Messages, MessagesError},
-    metrics::{Metrics, Outcome},
+    metrics::{Metrics, Outcome, PeerMemory},
     rate_limit::RateLimit,
     secret,
     store::Store,
@@ -42,6 +44,8 @@ pub struct App {
     pub federation: Federation,
     /// The door to neighbours.
     pub neighbours: Neighbours,
+    /// The door to the homeserver behind this server, if there is one.
+    pub homeserver: Option<Homeserver>,
     /// The long-term signing keys.
     pub keys: KeyRing,
     /// The kinds of 3PIDs.
@@ -52,6 +56,8 @@ pub struct App {
     pub lockouts: Lockouts,
     /// How much one source may ask for.
     pub limits: Limits,
+    /// How long refusals of logins take.
+    pub refusals: Pace,
     /// The time.
     pub clock: SharedClock,
     /// What monitoring reads.
@@ -85,6 +91,9 @@ pub enum OpenError {
     /// The door to neighbours.
     #[error("neighbours (`[replication]`)")]
     Neighbours(#[from] NeighboursError),
+    /// The door to the homeserver.
+    #[error("requests to the homeserver (`[gateway]`)")]
+    Homeserver(#[from] UnusableHomeserver),
 }
 
 impl App {
@@ -108,10 +117,12 @@ impl App {
             messages,
             federation: Federation::new(&config, clock.clone())?,
             neighbours: Neighbours::new(&config)?,
+            homeserver: config.gateway.as_ref().map(Homeserver::new).transpose()?,
             mediums,
             peers: Peers::new(clock.clone()),
             lockouts: Lockouts::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
+            refusals: Pace::new(clock.clone()),
             metrics,
             config,
             store,
@@ -132,6 +143,13 @@ impl App {
             Err(DeliveryError::Unsent(_) | DeliveryError::Setup { .. }) => Outcome::Failed,
         };
         self.metrics.message(to.medium().as_str(), outcome);
+    }
+
+    /// Tells monitoring how much is remembered of other identity servers.
+    pub fn measure_memory(&self) {
+        let (answers, answer_bytes) = self.peers.answers.size();
+        let (peers, domains) = (self.peers.count(), self.federation.known_domains());
+        self.metrics.peers.set_memory(PeerMemory { answers, answer_bytes, peers, domains });
     }
 
     /// The neighbours that are told of binds and unbinds.
@@ -212,6 +230,10 @@ pub struct Limits {
     pub sms_per_address: Option<RateLimit>,
     /// Text messages to numbers that differ in the last four digits only.
     pub sms_per_prefix: Option<RateLimit>,
+    /// Logins with a 3PID from one client address.
+    pub login_per_client: Option<RateLimit>,
+    /// Logins with one 3PID.
+    pub login_per_address: Option<RateLimit>,
     /// Signatures for invitations and unbinds asked for without an account, from one client address.
     pub proof_per_client: Option<RateLimit>,
     /// Passwords that are tried as one user.
@@ -242,6 +264,8 @@ impl Limits {
             sms_per_network: limit(limits.sms_per_network),
             sms_per_address: limit(limits.sms_per_address),
             sms_per_prefix: limit(limits.sms_per_prefix),
+            login_per_client: limit(limits.login_per_client),
+            login_per_address: limit(limits.login_per_address),
             proof_per_client: limit(limits.proof_per_client),
             credentials_per_user: limit(limits.credentials_per_user),
             credentials_per_client: limit(limits.credentials_per_client),
@@ -265,6 +289,8 @@ impl Limits {
             &self.sms_per_network,
             &self.sms_per_address,
             &self.sms_per_prefix,
+            &self.login_per_client,
+            &self.login_per_address,
             &self.proof_per_client,
             &self.credentials_per_user,
             &self.credentials_per_client,

@@ -4,12 +4,14 @@ mod credentials;
 mod database;
 mod directories;
 mod fault;
+mod gateway;
 mod limits;
 mod peers;
 mod reader;
 mod sections;
 mod setting;
 mod sms;
+mod terms;
 mod words;
 
 use std::{
@@ -23,7 +25,6 @@ use std::{
 
 use ipnet::IpNet;
 use secrecy::SecretString;
-use url::Url;
 
 use crate::matrix::id::ServerName;
 
@@ -37,6 +38,8 @@ pub use directories::{
 use directories::{KindName, read_directories};
 use fault::Fault;
 pub use fault::Faults;
+pub use gateway::{Gateway, WellKnown};
+use gateway::{homeserver_is_another, read_gateway, read_user_directory, read_well_known};
 pub use limits::Limits;
 use limits::{one_lookup_fits, read_limits};
 pub use peers::{Neighbour, Peers, Replication};
@@ -52,6 +55,8 @@ pub use sms::{
     SmsProvider, Twilio, TwilioSender,
 };
 use sms::{ProviderName, must_be_private_or_https, read_mediums, read_sms};
+use terms::read_terms;
+pub use terms::{Policy, PolicyText};
 pub use words::{Brand, Messages};
 use words::{read_brands, read_messages};
 
@@ -94,6 +99,12 @@ pub struct Config {
     pub replication: Option<Replication>,
     /// `[[directories]]`, in the order in which they are asked
     pub directories: Vec<Directory>,
+    /// `[gateway]`
+    pub gateway: Option<Gateway>,
+    /// Whether `[user_directory]` is on.
+    pub user_directory: bool,
+    /// `[well_known]`
+    pub well_known: Option<WellKnown>,
     /// `[credentials]`
     pub credentials: Credentials,
     /// `[limits]`
@@ -197,34 +208,6 @@ pub struct Signing {
 pub struct Accounts {
     /// The homeservers whose users may register; empty: any.
     pub homeservers: Vec<ServerName>,
-}
-
-/// A policy that people accept before they use the server.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// Its version.
-    pub version: String,
-    /// Its texts, by ISO 639 language code; at least one.
-    pub texts: BTreeMap<String, PolicyText>,
-}
-
-impl Policy {
-    /// Its text in the language of `locale`, or else in English, or else in any.
-    #[must_use]
-    pub fn text_in(&self, locale: &str) -> Option<&PolicyText> {
-        let language = locale.split(['-', '_']).next().unwrap_or_default();
-        let of = |code: &str| self.texts.get(code);
-        of(locale).or_else(|| of(language)).or_else(|| of("en")).or(self.texts.values().next())
-    }
-}
-
-/// A policy in one language.
-#[derive(Debug, Clone)]
-pub struct PolicyText {
-    /// What the policy is called.
-    pub name: String,
-    /// Where it can be read.
-    pub url: Url,
 }
 
 /// Validation sessions.
@@ -361,6 +344,8 @@ pub struct Dns {
     pub nameservers: Vec<SocketAddr>,
     /// Whether answers must be validated by DNSSEC where their zone is signed.
     pub dnssec: bool,
+    /// The keys by which they are validated, as DNSKEY records; `None`: those of the root.
+    pub trust_anchor_file: Option<PathBuf>,
 }
 
 /// `count` at once, and then as many again, spread evenly, in each `per`.

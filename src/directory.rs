@@ -244,7 +244,8 @@ impl Directory {
         &self,
         threepids: &[ThreePid],
     ) -> Result<HashMap<ThreePid, UserId>, DirectoryError> {
-        let found = self.asking.ask(Question::Find, self.kind.find(threepids)).await?;
+        let found = Box::pin(self.kind.find(threepids));
+        let found = self.asking.ask(Question::Find, found).await?;
         let asked: HashSet<&ThreePid> = threepids.iter().collect();
         let ours = found
             .into_iter()
@@ -270,7 +271,8 @@ impl Directory {
         if password.expose_secret().is_empty() || self.settings.mxid.name_of(user).is_none() {
             return Ok(None);
         }
-        let person = self.asking.ask(Question::Check, self.kind.check(user, password)).await?;
+        let person = Box::pin(self.kind.check(user, password));
+        let person = self.asking.ask(Question::Check, person).await?;
         Ok(person.filter(|person| person.mxid == *user))
     }
 
@@ -279,7 +281,8 @@ impl Directory {
     /// # Errors
     /// When the directory doesn't answer.
     pub async fn search(&self, term: &str, limit: usize) -> Result<Matches, DirectoryError> {
-        let mut found = self.asking.ask(Question::Search, self.kind.search(term, limit)).await?;
+        let found = Box::pin(self.kind.search(term, limit));
+        let mut found = self.asking.ask(Question::Search, found).await?;
         found.people.retain(|person| self.is_ours(&person.mxid));
         Ok(found)
     }
@@ -289,7 +292,8 @@ impl Directory {
     /// # Errors
     /// When the directory doesn't answer.
     pub async fn page(&self, after: Option<&Cursor>) -> Result<Page, DirectoryError> {
-        let mut page = self.asking.ask_patiently(Question::Copy, self.kind.page(after)).await?;
+        let page = Box::pin(self.kind.page(after));
+        let mut page = self.asking.ask_patiently(Question::Copy, page).await?;
         page.people.retain(|person| self.is_ours(&person.mxid));
         Ok(page)
     }
@@ -303,7 +307,7 @@ impl Directory {
         since_ms: i64,
         after: Option<&Cursor>,
     ) -> Result<Option<Page>, DirectoryError> {
-        let changes = self.kind.changes(since_ms, after);
+        let changes = Box::pin(self.kind.changes(since_ms, after));
         let mut page = self.asking.ask_patiently(Question::Copy, changes).await?;
         if let Some(page) = &mut page {
             page.people.retain(|person| self.is_ours(&person.mxid));

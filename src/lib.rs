@@ -16,6 +16,7 @@ pub mod matrix {
     pub mod id;
     pub mod json;
     pub mod localpart;
+    pub mod login;
     pub mod medium;
     pub mod phone;
     pub mod signing;
@@ -32,6 +33,7 @@ pub mod messages;
 pub mod delivery;
 pub mod directory;
 pub mod federation;
+pub mod homeserver;
 pub mod store;
 // Floor 4: the doors, gathered.
 pub mod app;
@@ -42,6 +44,7 @@ pub mod service {
     pub mod credentials;
     pub mod directory;
     pub mod invite;
+    pub mod login;
     pub mod lookup;
     pub mod onbind;
     pub mod openid;
@@ -50,6 +53,7 @@ pub mod service {
     pub mod replication;
     pub mod session;
     pub mod sms;
+    pub mod user_directory;
 }
 // Floor 6: faces, and what goes on behind them.
 pub mod http;

@@ -2,6 +2,7 @@
 //! spent, in the text format of Prometheus and `OpenMetrics`.
 
 mod directories;
+mod peers;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text},
@@ -10,6 +11,7 @@ use prometheus_client::{
 };
 
 pub use self::directories::{Answered, DirectoryCounts, Question};
+pub use self::peers::{Api, Discovery, PeerAddresses, PeerMemory, PeerMetrics, PeerOutcome};
 
 /// The `Content-Type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -121,6 +123,8 @@ impl EncodeLabelValue for Label {
 /// All counts and gauges.
 #[derive(Debug)]
 pub struct Metrics {
+    /// What is about other identity servers that are asked.
+    pub peers: PeerMetrics,
     registry: Registry,
     messages: Family<MessageLabels, Counter>,
     sms_refused: Family<RefusalLabels, Counter>,
@@ -193,6 +197,7 @@ impl Default for Metrics {
         let directories = DirectoryCounts::default();
         directories.register(&mut registry);
         let metrics = Self {
+            peers: PeerMetrics::new(&mut registry),
             registry,
             directories,
             messages,

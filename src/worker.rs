@@ -15,12 +15,12 @@ pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
     let neighbours =
         join_all(app.told_neighbours().map(|one| tell_neighbour(&app, one, stop.clone())));
     let copied = app.directories.iter().filter(|directory| directory.settings().is_copied());
-    let copies = join_all(copied.map(|one| copy_directory(&app, one, stop.clone())));
+    let copying = join_all(copied.map(|one| copy_directory(&app, one, stop.clone())));
     tokio::join!(
         tidy_up(&app, stop.clone()),
         tell_homeservers(&app, stop.clone()),
         neighbours,
-        copies
+        copying
     );
 }
 

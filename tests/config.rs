@@ -36,6 +36,8 @@ fn smtp(config: Config) -> Smtp {
 mod anything;
 #[path = "config/example.rs"]
 mod example;
+#[path = "config/gateway.rs"]
+mod gateway;
 #[path = "config/ldap.rs"]
 mod ldap;
 #[path = "config/mistakes.rs"]

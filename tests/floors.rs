@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
     &["matrix", "breaker", "rate_limit"],
     &["config"],
     &["messages"],
-    &["store", "delivery", "directory", "federation"],
+    &["store", "delivery", "directory", "federation", "homeserver"],
     &["app"],
     &["service"],
     &["http", "worker"],
@@ -56,7 +56,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ("delivery", &["provider", "gateway"]),
     ("directory", &["asking", "passwords"]),
     ("service", &["openid", "sms", "peers", "directory"]),
-    ("http", &["error", "fields", "extract", "session"]),
+    ("http", &["error", "fields", "extract", "session", "through"]),
     ("cli", &["keys", "steps"]),
 ];
 
@@ -80,12 +80,14 @@ const BORDERS: &[(&str, &[&str])] = &[
         "reqwest",
         &[
             "federation",
+            "homeserver",
             "directory::http",
             "delivery::provider",
             "delivery::gateway",
             "delivery::sms",
         ],
     ),
+    ("http_body", &["homeserver"]),
     ("twilio", &["delivery::sms"]),
     ("httpclient", &["delivery::sms"]),
     ("hickory_resolver", &["federation"]),

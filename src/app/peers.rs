@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 
-pub use self::answers::{Answers, Claim, Said};
+pub use self::answers::{Answers, Claim, Known, Proof, Said};
 use crate::{
     breaker::{Attempt, Gate},
     clock::SharedClock,
-    federation::PeerAddress,
+    federation::{PeerAddress, PeerPolicy},
 };
 
 /// The most peers that are remembered.
@@ -30,6 +30,13 @@ impl Peers {
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
         Self { answers: Answers::new(clock.clone()), each: Cache::new(MAX_PEERS), clock }
+    }
+
+    /// How many are remembered.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.each.run_pending_tasks();
+        self.each.entry_count()
     }
 
     /// What is remembered of one.
@@ -58,8 +65,20 @@ pub struct Dealings {
     pub token: Option<String>,
     /// The pepper that it wants.
     pub pepper: Option<String>,
-    /// Until when it is taken for one that knows API v1 only, in milliseconds since the Unix epoch.
+    /// Until when it is taken for one that knows API v1 only, or lets this server in by no other,
+    /// in milliseconds since the Unix epoch.
     pub without_v2_until: i64,
+    /// What it wants accepted first.
+    pub unaccepted: Option<Unaccepted>,
+}
+
+/// Terms of a peer that the operator had not accepted.
+#[derive(Clone)]
+pub struct Unaccepted {
+    /// The policies.
+    pub policies: Vec<PeerPolicy>,
+    /// Until when they are taken for what it wants, in milliseconds since the Unix epoch.
+    pub until_ms: i64,
 }
 
 impl Peer {

@@ -1,5 +1,7 @@
 //! `bindery peers`: what the operator does about other identity servers.
 
+mod public_keys;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, bail};
@@ -70,7 +72,7 @@ pub(super) async fn run(command: Command, config: Config) -> anyhow::Result<()> 
             let peers = named(&app, &name).await?;
             let mut is_well = true;
             for peer in peers {
-                is_well &= check(&app, &peer).await?;
+                is_well &= check(&app, &peer, &name).await?;
             }
             if is_well { Ok(()) } else { bail!("not everything works") }
         }
@@ -105,6 +107,9 @@ async fn named(app: &App, name: &str) -> anyhow::Result<Vec<PeerAddress>> {
     }
     match find(app, name).await? {
         Some(peers) if !peers.is_empty() => Ok(peers),
+        _ if app.config.peers.replicate.iter().any(|one| one.name.as_str() == name) => {
+            Ok(vec![PeerAddress::of_operator(&format!("https://{name}"))?])
+        }
         _ => bail!("nobody else can be asked about {name}"),
     }
 }
@@ -124,7 +129,12 @@ async fn find(app: &App, domain: &str) -> anyhow::Result<Option<Vec<PeerAddress>
         }
     };
     let name = format!("the identity server of {domain}");
-    Ok(match step(&name, app.federation.identity_server(domain), tell).await? {
+    let found = step(&name, app.federation.identity_server(domain), tell).await?;
+    for target in app.federation.passed_over(domain).await {
+        say(&format!("      {target} is passed over: it is an alias (CNAME)"))?;
+        say("      service records have to name the host itself (RFC 2782)")?;
+    }
+    Ok(match found {
         Ok(Discovered::At(peers, _)) => Some(peers),
         Ok(Discovered::Nothing | Discovered::Ourselves) => Some(Vec::new()),
         Err(_) => None,
@@ -132,7 +142,7 @@ async fn find(app: &App, domain: &str) -> anyhow::Result<Option<Vec<PeerAddress>
 }
 
 /// Asks all but for an address; answers whether all went well.
-async fn check(app: &App, peer: &PeerAddress) -> anyhow::Result<bool> {
+async fn check(app: &App, peer: &PeerAddress, name: &str) -> anyhow::Result<bool> {
     say(&format!("{peer}"))?;
     let versions = step("connection and certificate", app.federation.peer_versions(peer), |it| {
         match (it.v1, it.v2) {
@@ -144,11 +154,15 @@ async fn check(app: &App, peer: &PeerAddress) -> anyhow::Result<bool> {
         .to_owned()
     });
     let Ok(versions) = versions.await? else { return Ok(false) };
+    if !versions.v1 && !versions.v2 {
+        return Ok(false);
+    }
+    let are_keys_good = public_keys::check(app, peer, name).await?;
     if !versions.v2 {
-        return Ok(versions.v1);
+        return Ok(are_keys_good);
     }
     let terms = step("terms", app.federation.terms(peer), |policies| told(policies)).await?;
-    Ok(terms.is_ok() && enter(app, peer).await?.is_some())
+    Ok(terms.is_ok() && enter(app, peer).await?.is_some() && are_keys_good)
 }
 
 fn told(policies: &[PeerPolicy]) -> String {

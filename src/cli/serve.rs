@@ -59,7 +59,9 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<()> {
     let mut handles = vec![server.handle()];
     handles.extend(others.iter().map(Server::handle));
     let serving = tokio::spawn(server);
-    others.into_iter().for_each(|other| drop(tokio::spawn(other)));
+    for other in others {
+        tokio::spawn(other);
+    }
     match app.config.log.format {
         LogFormat::Text => greet(&app, &addresses)?,
         // Lines that are no JSON would disturb whoever reads output and log together.

@@ -34,6 +34,10 @@ pub struct Limits {
     pub invite_per_client: Rate,
     /// Invitations of one address.
     pub invite_per_address: Rate,
+    /// Logins with a 3PID from one client address.
+    pub login_per_client: Rate,
+    /// Logins with one 3PID.
+    pub login_per_address: Rate,
     /// Signatures for invitations and unbinds asked for without an account, from one client address.
     pub proof_per_client: Rate,
     /// Passwords that are tried as one user.
@@ -77,6 +81,8 @@ pub(super) fn read_limits(s: &mut Section<'_, '_>) -> Limits {
         invite_per_account: s.get("invite_per_account", rate(100, hours(1))),
         invite_per_client: s.get("invite_per_client", rate(1000, hours(24))),
         invite_per_address: s.get("invite_per_address", rate(20, hours(24))),
+        login_per_client: s.get("login_per_client", rate(100, hours(1))),
+        login_per_address: s.get("login_per_address", rate(10, minutes(10))),
         proof_per_client: s.get("proof_per_client", rate(300, minutes(10))),
         credentials_per_user: s.get("credentials_per_user", rate(30, minutes(10))),
         credentials_per_client: s.get("credentials_per_client", rate(1000, minutes(10))),

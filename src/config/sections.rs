@@ -1,8 +1,6 @@
 //! The sections of the configuration: their keys, defaults and what spans keys.
 
-use std::{
-    collections::BTreeMap, fs, net::IpAddr, net::SocketAddr, num::NonZeroU32, time::Duration,
-};
+use std::{fs, net::IpAddr, net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use ipnet::IpNet;
 use lettre::{Address, message::Mailbox};
@@ -12,10 +10,10 @@ use url::{Host, Url};
 use super::{
     Accounts, Algorithm, Api, BaseUrl, CodeDigits, Config, Database, DatabaseKind, Dns, Email,
     EmailTransport, Federation, Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Metrics,
-    NameServer, PathBuf, Policy, PolicyText, Port, Rotation, Section, Server, ServerName, Sessions,
-    Signing, Smtp, SmtpSecurity, Text, Tls, UrlHost, Way, is_language, one_lookup_fits,
-    read_brands, read_credentials, read_directories, read_limits, read_mediums, read_messages,
-    read_peers, read_replication, read_sms,
+    NameServer, PathBuf, Port, Rotation, Section, Server, ServerName, Sessions, Signing, Smtp,
+    SmtpSecurity, Text, Tls, UrlHost, Way, homeserver_is_another, one_lookup_fits, read_brands,
+    read_credentials, read_directories, read_gateway, read_limits, read_mediums, read_messages,
+    read_peers, read_replication, read_sms, read_terms, read_user_directory, read_well_known,
 };
 
 /// The server's name where none is given.
@@ -31,6 +29,9 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
     let is_trial = !root.was_given("server.name");
     let sms = root.section("sms", |s| read_sms(s, is_trial));
     let dns = root.section("dns", dns);
+    let (replication, has_certificate) = root.section("replication", read_replication);
+    let gateway = root.section("gateway", read_gateway);
+    homeserver_is_another(root, server.as_ref(), gateway.as_ref());
     Some(Config {
         database: root.section("database", database),
         signing: root.section("signing", |s| Signing {
@@ -38,7 +39,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
         }),
         accounts: root
             .section("accounts", |s| Accounts { homeservers: s.list("homeservers", Vec::new()) }),
-        terms: root.section("terms", terms),
+        terms: root.section("terms", read_terms),
         sessions: root.section("sessions", sessions),
         mediums: root.section("mediums", read_mediums),
         messages: root.section("messages", read_messages),
@@ -47,9 +48,12 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
         lookup,
         federation: root.section("federation", federation),
         dns,
-        peers: root.section("peers", read_peers),
-        replication: root.section("replication", read_replication),
+        peers: root.section("peers", |s| read_peers(s, has_certificate)),
+        replication,
         directories: read_directories(root),
+        user_directory: read_user_directory(root),
+        gateway,
+        well_known: root.section("well_known", read_well_known),
         credentials: root.section("credentials", read_credentials),
         limits,
         api: root.section("api", |s| s.section("v1", api)),
@@ -100,7 +104,14 @@ fn server(s: &mut Section<'_, '_>) -> Option<Server> {
 fn dns(s: &mut Section<'_, '_>) -> Dns {
     let nameservers: Vec<NameServer> = s.list("nameservers", Vec::new());
     let nameservers = nameservers.into_iter().map(|NameServer(at)| at).collect();
-    Dns { nameservers, dnssec: s.get("dnssec", false) }
+    let dnssec = s.get("dnssec", false);
+    let trust_anchor_file: Option<PathBuf> = s.optional("trust_anchor_file");
+    must_be_readable(s, "trust_anchor_file", trust_anchor_file.as_ref());
+    if trust_anchor_file.is_some() && !dnssec {
+        let remedy = "set dnssec = true, or leave the file out";
+        s.fault(&["trust_anchor_file"], "nothing is validated without `dnssec`", remedy);
+    }
+    Dns { nameservers, dnssec, trust_anchor_file }
 }
 
 /// `[api.v1]`
@@ -181,49 +192,6 @@ fn usable(url: &SecretString, with_postgres: bool) -> Result<(), (&'static str, 
         )),
         Some(_) => Ok(()),
     }
-}
-
-fn terms(s: &mut Section<'_, '_>) -> BTreeMap<String, Policy> {
-    let mut policies = BTreeMap::new();
-    for id in s.remaining() {
-        if !is_opaque_id(&id) {
-            let message = "a policy id has 1 to 255 letters, digits and any of - . _ ~";
-            s.refuse(&id, message, "write for example: [terms.privacy]");
-        } else if let Some(policy) = s.section(&id, policy) {
-            policies.insert(id, policy);
-        }
-    }
-    policies
-}
-
-/// By [opaque identifiers](https://spec.matrix.org/v1.19/appendices/#opaque-identifiers).
-fn is_opaque_id(id: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    (1..=255).contains(&id.len()) && id.bytes().all(fits)
-}
-
-fn policy(s: &mut Section<'_, '_>) -> Option<Policy> {
-    let version = s.required("version").map(|Text(version)| version);
-    let mut languages = s.remaining();
-    languages.retain(|key| is_language(key));
-    if languages.is_empty() {
-        let remedy = "write for example: en = { name = \"Privacy policy\", url = \"https://…\" }";
-        s.fault(&["en"], "missing; a policy needs at least one language", remedy);
-    }
-    s.also_known("a language code such as en");
-    let mut texts = BTreeMap::new();
-    for language in languages {
-        if let Some(text) = s.section(&language, policy_text) {
-            texts.insert(language, text);
-        }
-    }
-    Some(Policy { version: version?, texts })
-}
-
-fn policy_text(s: &mut Section<'_, '_>) -> Option<PolicyText> {
-    let (name, url) = (s.required("name"), s.required("url"));
-    let Text(name) = name?;
-    Some(PolicyText { name, url: url? })
 }
 
 fn sessions(s: &mut Section<'_, '_>) -> Sessions {

@@ -69,6 +69,7 @@ pub(super) async fn metrics(
     if !is_known {
         return Err(ApiError::UnknownEndpoint);
     }
+    app.measure_memory();
     let text = app.metrics.encode().map_err(|error| ApiError::Internal(error.into()))?;
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(text))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    app::{App, peers::Said},
+    app::App,
     clock::{SharedClock, millis},
     config::Algorithm,
     matrix::{
@@ -187,15 +187,13 @@ async fn known_elsewhere(
     let said = peers::ask(app, in_plain).await?;
     let mxid = |asked: &Asked| match &asked.threepid {
         Some(threepid) => said.get(threepid).cloned(),
-        None => match app.peers.answers.get(&asked.hash) {
-            Some(Said::Found(mxid)) => Some(mxid),
-            Some(Said::Nobody | Said::Unsure) | None => None,
-        },
+        None => Some(app.peers.answers.known(&asked.hash)?.mxid),
     };
     Ok(unknown.iter().filter_map(|asked| Some((asked.hash, mxid(asked)?.into()))).collect())
 }
 
-/// The user ids of those of `threepids` that are known here or in a directory. Peers are not asked.
+/// The user ids of those of `threepids` that are known here or in a directory, or that a peer named a
+/// while ago. Peers are not asked.
 ///
 /// # Errors
 /// When the database fails.
@@ -216,8 +214,12 @@ pub async fn mxids(
         })
         .await?;
     known.ask_directories(app, of_hash.iter().map(|(hash, of)| (*hash, of.clone()))).await;
-    let of_threepid = |(hash, mxid)| Some((of_hash.get(&hash)?.clone(), mxid));
-    Ok(known.all().into_iter().filter_map(of_threepid).collect())
+    let mut found = known.all();
+    let mut mxid = |hash: &LookupHash| {
+        let of_peer = || Some(app.peers.answers.known(hash)?.mxid.into());
+        found.remove(hash).or_else(of_peer)
+    };
+    Ok(of_hash.into_iter().filter_map(|(hash, threepid)| Some((threepid, mxid(&hash)?))).collect())
 }
 
 /// Why no association was signed.
@@ -231,24 +233,28 @@ pub enum SignedError {
     Store(#[from] StoreError),
 }
 
-/// The association of `threepid`, if it is known here, signed. Peers are not asked.
+/// The association of `threepid`, if it is known here, signed; else what a peer has signed and shown a
+/// while ago. Peers are not asked.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn signed(app: &App, threepid: ThreePid) -> Result<Option<Object>, SignedError> {
     let (now_ms, origins) = (app.clock.now_ms(), app.believed_origins());
-    let (own, theirs) = app
+    let (own, theirs, hash) = app
         .store
         .read::<_, StoreError>(move |tx| {
             let own = associations::find(tx, &threepid, now_ms)?;
             let theirs = peer_associations::find(tx, &origins, &threepid, now_ms)?;
-            Ok((own, theirs))
+            let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
+            Ok((own, theirs, threepid.lookup_hash(&current.pepper)))
         })
         .await?;
     let Some(association) = own else {
-        // As the neighbour signed it: what was not bound here is never signed here.
-        let signed = theirs.and_then(|theirs| theirs.signed);
-        return Ok(signed.and_then(|signed| serde_json::from_str(&signed).ok()));
+        // As its origin signed it: what was not bound here is never signed here.
+        return Ok(match theirs {
+            Some(theirs) => theirs.signed.and_then(|signed| serde_json::from_str(&signed).ok()),
+            None => app.peers.answers.known(&hash).and_then(|known| known.proof?.association()),
+        });
     };
     let mut signed = association.to_json();
     app.keys.signing().sign(&app.config.server.name, &mut signed)?;

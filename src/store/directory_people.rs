@@ -135,27 +135,38 @@ fn add_hashes<'a>(
 /// directory, nobody there; else the first of `directories` that knows somebody is believed.
 struct Owners<'a> {
     directories: &'a [String],
-    /// Of each directory the one holder; `None` where it knows several.
-    said: Vec<Option<Option<String>>>,
+    /// By each directory.
+    said: Vec<Said>,
+}
+
+/// What one directory says of an address.
+#[derive(Clone)]
+enum Said {
+    Nothing,
+    Held(String),
+    ClaimedTwice,
 }
 
 impl<'a> Owners<'a> {
     fn new(directories: &'a [String]) -> Self {
-        Self { directories, said: vec![None; directories.len()] }
+        Self { directories, said: vec![Said::Nothing; directories.len()] }
     }
 
     fn say(&mut self, directory: &str, mxid: String) {
         let place = self.directories.iter().position(|known| known == directory);
         let Some(said) = place.and_then(|place| self.said.get_mut(place)) else { return };
-        *said = Some(match said.take() {
-            None => Some(mxid),
-            Some(Some(other)) if other == mxid => Some(other),
-            Some(_) => None,
-        });
+        *said = match std::mem::replace(said, Said::ClaimedTwice) {
+            Said::Nothing => Said::Held(mxid),
+            Said::Held(other) if other == mxid => Said::Held(other),
+            Said::Held(_) | Said::ClaimedTwice => Said::ClaimedTwice,
+        };
     }
 
     fn owner(self) -> Option<String> {
-        self.said.into_iter().flatten().flatten().next()
+        self.said.into_iter().find_map(|said| match said {
+            Said::Held(mxid) => Some(mxid),
+            Said::Nothing | Said::ClaimedTwice => None,
+        })
     }
 }
 
@@ -207,7 +218,9 @@ pub fn find(
         .select((directory_associations::directory, directory_associations::mxid))
         .load(&mut *tx.0)?;
     let mut owners = Owners::new(directories);
-    rows.into_iter().for_each(|(directory, mxid)| owners.say(&directory, mxid));
+    for (directory, mxid) in rows {
+        owners.say(&directory, mxid);
+    }
     Ok(owners.owner())
 }
 

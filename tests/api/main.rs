@@ -15,6 +15,7 @@ mod edge;
 mod harness;
 mod invite;
 mod limit;
+mod login;
 mod lookup;
 mod medium;
 mod metrics;
@@ -30,7 +31,9 @@ mod session;
 mod sms_abuse;
 mod terms;
 mod unbind;
+mod user_directory;
 mod v1;
+mod well_known;
 mod words;
 
 #[path = "../support/authority.rs"]

@@ -109,7 +109,7 @@ async fn what_fails_is_told_with_what_helps() {
 #[tokio::test]
 async fn a_server_copies_by_itself_and_goes_on_while_a_directory_fails() {
     let (service, program) = (service(), program());
-    service.set_mood(Mood::Slow(Duration::from_secs(60)));
+    service.set_mood(Mood::Slow(Duration::from_mins(1)));
     let toml = format!("{}{}", service.toml("intranet", ""), program.toml("staff", ""));
     let home = Home::with(&toml);
     let mut server = home.serve().await;

@@ -10,6 +10,7 @@
 mod commands;
 mod directory;
 mod faults;
+mod gateway;
 mod log;
 mod neighbours;
 mod outage;
@@ -35,3 +36,5 @@ mod dns;
 #[path = "../support/homeserver.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod homeserver;
+#[path = "../support/proxy.rs"]
+mod proxy;

@@ -70,9 +70,11 @@ fn the_example_with_all_its_keys_is_a_configuration() {
         "replication-cert.pem",
         "replication-key.pem",
         "neighbours.pem",
+        "trust-anchors.zone",
         "directory-roots.pem",
         "ldap-roots.pem",
         "ldap-password",
+        "homeserver-roots.pem",
         "directory-secret",
         "credentials-secret",
         "members-url",
@@ -103,6 +105,8 @@ fn the_example_with_all_its_keys_is_a_configuration() {
     ];
     for without in [&plain[..], &files_and[..]] {
         let mut text = example_with_all_keys(without);
+        // Without it the keys for it are refused.
+        text = text.replace("dnssec = false", "dnssec = true");
         for file in files {
             fs::write(directory.path().join(file), "sqlite:x.db").unwrap();
             text = text.replace(&format!("{file:?}"), &at(file));
@@ -133,6 +137,7 @@ fn the_configurations_in_the_docs_are_right() {
         "directory-secret",
         "ldap-roots.pem",
         "ldap-password",
+        "trust-anchors.zone",
     ];
     for file in owned {
         fs::write(directory.path().join(file), "secret").unwrap();
@@ -231,6 +236,9 @@ fn the_example_has_every_key() {
         "sms.http.json.",
         "directories.http.headers.",
         "directories.ldap.groups.roles.",
+        "well_known.extra_client.",
+        "well_known.extra_client.org.example.key.",
+        "well_known.extra_server.",
     ] {
         shown.remove(own);
     }

@@ -186,21 +186,24 @@ fn fields<'a, const N: usize>(object: &'a Value, names: [&str; N]) -> Option<[&'
         .then(|| names.map(|name| &object[name]))
 }
 
-fn mapping(state: &State, address: &Value) -> Option<Option<Value>> {
+/// Whose an address is: one or nobody; `None` for what is no address.
+fn mapping(state: &State, address: &Value) -> Option<Vec<Value>> {
     let [medium, address] = fields(address, ["medium", "address"])?;
     let is_known = |person: &&FakePerson| medium == "email" && *address == person.email;
-    Some(state.people.iter().find(is_known).map(|person| {
+    let mappings = state.people.iter().find(is_known).map(|person| {
         let id = match person.localpart.strip_prefix("mxid:") {
             Some(mxid) => json!({ "type": "mxid", "value": mxid }),
             None => json!({ "type": "localpart", "value": person.localpart }),
         };
         json!({ "medium": medium, "address": address, "id": id })
-    }))
+    });
+    Some(mappings.into_iter().collect())
 }
 
 fn single(state: &State, body: &Value) -> Option<Value> {
     let [lookup] = fields(body, ["lookup"])?;
-    Some(mapping(state, lookup)?.map_or(json!({}), |found| json!({ "lookup": found })))
+    let found = mapping(state, lookup)?.pop();
+    Some(found.map_or(json!({}), |found| json!({ "lookup": found })))
 }
 
 fn bulk(state: &State, body: &Value) -> Option<Value> {
