@@ -53,9 +53,9 @@ impl Bindery {
         let token = token(&store).await;
         let keys = KeyRing::new(SigningKey::generate());
         let app = Data::new(App::open(config, store, keys, clock.clone()).unwrap());
-        let served = app.clone();
+        let shared = app.clone();
         let server =
-            HttpServer::new(move || Actix::new().app_data(served.clone()).configure(http::routes));
+            HttpServer::new(move || Actix::new().app_data(shared.clone()).configure(http::routes));
         let server = server.workers(1).disable_signals().listen(listener).unwrap().run();
         let handle = server.handle();
         tokio::spawn(server);
