@@ -2,6 +2,8 @@
 
 pub mod freshness;
 pub mod index;
+pub mod lockout;
+pub mod pace;
 pub mod peers;
 pub mod tokens;
 
@@ -11,16 +13,22 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use tokio::sync::{Notify, watch};
 
-use self::{freshness::Freshness, index::LookupIndex, peers::Peers, tokens::Tokens};
+use self::{
+    freshness::Freshness, index::LookupIndex, lockout::Lockouts, pace::Pace, peers::Peers,
+    tokens::Tokens,
+};
 use crate::{
     clock::{SharedClock, millis},
     config::{self, Config, Neighbour, Rate},
     delivery::{Delivery, DeliveryError},
+    directory::{Directories, DirectorySetupError},
     federation::{Federation, Neighbours, NeighboursError, SetupError},
+    homeserver::{Homeserver, UnusableHomeserver},
     matrix::{medium::Mediums, signing::KeyRing, threepid::ThreePid},
     messages::{Messages, MessagesError},
-    metrics::{Metrics, Outcome},
+    metrics::{Metrics, Outcome, PeerMemory},
     rate_limit::RateLimit,
+    secret,
     store::Store,
 };
 
@@ -34,10 +42,16 @@ pub struct App {
     pub messages: Arc<Messages>,
     /// The door to people.
     pub delivery: Delivery,
+    /// What tells this process from others on the same database.
+    pub node: String,
+    /// The door to the organisation's directories.
+    pub directories: Directories,
     /// The door to other servers.
     pub federation: Federation,
     /// The door to neighbours.
     pub neighbours: Neighbours,
+    /// The door to the homeserver behind this server, if there is one.
+    pub homeserver: Option<Homeserver>,
     /// The long-term signing keys.
     pub keys: KeyRing,
     /// The kinds of 3PIDs.
@@ -50,8 +64,12 @@ pub struct App {
     pub tokens: Tokens,
     /// Whether those two may be believed.
     pub freshness: Freshness,
+    /// Who has tried too many wrong passwords.
+    pub lockouts: Lockouts,
     /// How much one source may ask for.
     pub limits: Limits,
+    /// How long refusals of logins take.
+    pub refusals: Pace,
     /// The time.
     pub clock: SharedClock,
     /// What monitoring reads.
@@ -76,12 +94,18 @@ pub enum OpenError {
     /// The door to people.
     #[error("sending messages (`[email]`, `[sms]`, `[mediums]`)")]
     Delivery(#[from] DeliveryError),
+    /// The door to the organisation's directories.
+    #[error("directories (`[[directories]]`)")]
+    Directory(#[from] DirectorySetupError),
     /// The door to other servers.
     #[error("requests to other servers (`[federation]`, `[dns]`)")]
     Federation(#[from] SetupError),
     /// The door to neighbours.
     #[error("neighbours (`[replication]`)")]
     Neighbours(#[from] NeighboursError),
+    /// The door to the homeserver.
+    #[error("requests to the homeserver (`[gateway]`)")]
+    Homeserver(#[from] UnusableHomeserver),
 }
 
 impl App {
@@ -96,18 +120,25 @@ impl App {
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
         let messages = Arc::new(Messages::new(&config)?);
+        let (mediums, metrics) = (Arc::new(mediums(&config)), metrics(&config));
+        let counts = metrics.directories().clone();
         Ok(Self {
+            node: secret::random_token(),
+            directories: Directories::open(&config.directories, &mediums, &counts, &clock)?,
             delivery: Delivery::new(&config, messages.clone(), clock.clone())?,
             messages,
             federation: Federation::new(&config, clock.clone())?,
             neighbours: Neighbours::new(&config)?,
-            mediums: Arc::new(mediums(&config)),
+            homeserver: config.gateway.as_ref().map(Homeserver::new).transpose()?,
+            mediums,
             peers: Peers::new(clock.clone()),
             index: LookupIndex::new(),
             tokens: Tokens::new(),
             freshness: Freshness::new(clock.clone()),
+            lockouts: Lockouts::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
-            metrics: metrics(&config),
+            refusals: Pace::new(clock.clone()),
+            metrics,
             config,
             store,
             keys,
@@ -129,6 +160,13 @@ impl App {
         self.metrics.message(to.medium().as_str(), outcome);
     }
 
+    /// Tells monitoring how much is remembered of other identity servers.
+    pub fn measure_memory(&self) {
+        let (answers, answer_bytes) = self.peers.answers.size();
+        let (peers, domains) = (self.peers.count(), self.federation.known_domains());
+        self.metrics.peers.set_memory(PeerMemory { answers, answer_bytes, peers, domains });
+    }
+
     /// The neighbours that are told of binds and unbinds.
     pub fn told_neighbours(&self) -> impl Iterator<Item = &Neighbour> {
         self.config.peers.replicate.iter().filter(|neighbour| neighbour.url.is_some())
@@ -144,6 +182,13 @@ impl App {
     #[must_use]
     pub fn believed_origins(&self) -> Vec<String> {
         self.config.peers.replicate.iter().map(|neighbour| neighbour.name.to_string()).collect()
+    }
+
+    /// The directories whose copies are believed, in the operator's order.
+    #[must_use]
+    pub fn copied_directories(&self) -> Vec<String> {
+        let copied = self.config.directories.iter().filter(|directory| directory.is_copied());
+        copied.map(|directory| directory.name.clone()).collect()
     }
 
     /// Sessions that were last changed then or earlier are expired; in milliseconds since the
@@ -200,8 +245,16 @@ pub struct Limits {
     pub sms_per_address: Option<RateLimit>,
     /// Text messages to numbers that differ in the last four digits only.
     pub sms_per_prefix: Option<RateLimit>,
+    /// Logins with a 3PID from one client address.
+    pub login_per_client: Option<RateLimit>,
+    /// Logins with one 3PID.
+    pub login_per_address: Option<RateLimit>,
     /// Signatures for invitations and unbinds asked for without an account, from one client address.
     pub proof_per_client: Option<RateLimit>,
+    /// Passwords that are tried as one user.
+    pub credentials_per_user: Option<RateLimit>,
+    /// Passwords that are tried from one client address.
+    pub credentials_per_client: Option<RateLimit>,
 }
 
 impl Limits {
@@ -226,7 +279,11 @@ impl Limits {
             sms_per_network: limit(limits.sms_per_network),
             sms_per_address: limit(limits.sms_per_address),
             sms_per_prefix: limit(limits.sms_per_prefix),
+            login_per_client: limit(limits.login_per_client),
+            login_per_address: limit(limits.login_per_address),
             proof_per_client: limit(limits.proof_per_client),
+            credentials_per_user: limit(limits.credentials_per_user),
+            credentials_per_client: limit(limits.credentials_per_client),
         }
     }
 
@@ -247,7 +304,11 @@ impl Limits {
             &self.sms_per_network,
             &self.sms_per_address,
             &self.sms_per_prefix,
+            &self.login_per_client,
+            &self.login_per_address,
             &self.proof_per_client,
+            &self.credentials_per_user,
+            &self.credentials_per_client,
         ]
         .into_iter()
         .flatten()

@@ -1,6 +1,8 @@
 //! The command line.
 
 mod account;
+mod cursor;
+mod directories;
 mod invites;
 mod keys;
 mod peers;
@@ -84,6 +86,9 @@ enum Command {
                       templates and words are overridden."
     )]
     Templates(templates::Command),
+    /// See the organisation's directories, try them step by step, copy them, look addresses up there
+    #[command(subcommand, after_help = "docs/directories.md tells how to set them up.")]
+    Directories(directories::Command),
     /// See which other identity servers are asked, try them step by step, see what neighbours sent
     #[command(subcommand)]
     Peers(PeersCommand),
@@ -100,6 +105,12 @@ enum Command {
 enum PeersCommand {
     #[command(flatten)]
     Ask(peers::Command),
+    /// See how far a neighbour was told, and pass over what it refuses
+    #[command(
+        after_help = "Works on the database, whether or not the server runs; a server that runs goes \
+                      on within half a minute."
+    )]
+    Cursor(cursor::Arguments),
     /// See what neighbours replicated that can't be believed
     #[command(subcommand)]
     Quarantine(quarantine::Command),
@@ -180,6 +191,10 @@ fn carry_out(command: Command, config: Config) -> anyhow::Result<()> {
         Command::Account(command) => in_runtime(account::run(command, config)),
         Command::Templates(command) => templates::run(command, &config),
         Command::Invites(command) => in_runtime(invites::run(command, config)),
+        Command::Directories(command) => in_runtime(directories::run(command, config)),
+        Command::Peers(PeersCommand::Cursor(arguments)) => {
+            in_runtime(cursor::run(arguments, config))
+        }
         Command::Peers(PeersCommand::Quarantine(command)) => {
             in_runtime(quarantine::run(command, config))
         }

@@ -1,12 +1,17 @@
 //! The configuration as types: what the TOML file, the environment and the defaults say together.
 
+mod credentials;
+mod database;
+mod directories;
 mod fault;
+mod gateway;
 mod limits;
 mod peers;
 mod reader;
 mod sections;
 mod setting;
 mod sms;
+mod terms;
 mod words;
 
 use std::{
@@ -19,13 +24,24 @@ use std::{
 };
 
 use ipnet::IpNet;
-use secrecy::{ExposeSecret, SecretString};
-use url::Url;
+use secrecy::SecretString;
 
 use crate::matrix::id::ServerName;
 
+pub use credentials::Credentials;
+use credentials::read_credentials;
+pub use database::{Database, DatabaseKind};
+use database::{is_postgres, read_database, usable};
+pub use directories::{
+    Directory, DirectoryKind, Dn, Exec, HttpDirectory, HttpPaths, Ldap, LdapAttributes,
+    LdapGroupSearch, LdapGroups, LdapScope, LdapUrl, MxidTemplate, Parameter, Piece, Query, Sql,
+    SynapseDatabase,
+};
+use directories::{KindName, read_directories};
 use fault::Fault;
 pub use fault::Faults;
+pub use gateway::{Gateway, WellKnown};
+use gateway::{homeserver_is_another, read_gateway, read_user_directory, read_well_known};
 pub use limits::Limits;
 use limits::{one_lookup_fits, read_limits};
 pub use peers::{Neighbour, Peers, Replication};
@@ -34,13 +50,16 @@ use reader::Section;
 use sections::{count, hours, is_loopback, is_name, minutes, must_be_readable, timeout};
 use setting::{
     AnyText, BaseUrl, Bound, CaseRule, CodeDigits, Domain, Language, LogFilter, MailHost, Memory,
-    NameServer, Pattern, Port, PublicKey, Rotation, Setting, Text, UrlHost, Way, is_language,
+    NameServer, Pattern, Port, PublicKey, ReplicaUrl, Rotation, Setting, Text, UrlHost, Way,
+    is_language,
 };
 pub use sms::{
     CustomMedium, HttpBody, HttpMethod, HttpSender, Originator, OriginatorForm, Sms, SmsCountries,
     SmsProvider, Twilio, TwilioSender,
 };
-use sms::{ProviderName, read_mediums, read_sms};
+use sms::{ProviderName, must_be_private_or_https, read_mediums, read_sms};
+use terms::read_terms;
+pub use terms::{Policy, PolicyText};
 pub use words::{Brand, Messages};
 use words::{read_brands, read_messages};
 
@@ -81,6 +100,16 @@ pub struct Config {
     pub peers: Peers,
     /// `[replication]`
     pub replication: Option<Replication>,
+    /// `[[directories]]`, in the order in which they are asked
+    pub directories: Vec<Directory>,
+    /// `[gateway]`
+    pub gateway: Option<Gateway>,
+    /// Whether `[user_directory]` is on.
+    pub user_directory: bool,
+    /// `[well_known]`
+    pub well_known: Option<WellKnown>,
+    /// `[credentials]`
+    pub credentials: Credentials,
     /// `[limits]`
     pub limits: Limits,
     /// `[api]`
@@ -170,47 +199,6 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// Where the data lies.
-#[derive(Debug, Clone)]
-pub struct Database {
-    /// `sqlite:path` or `postgres://user@host/db`; may hold a password.
-    pub url: SecretString,
-    /// The most connections that are open at once.
-    pub max_connections: NonZeroU32,
-}
-
-/// The database that a URL stands for.
-#[derive(Debug, Clone)]
-pub enum DatabaseKind {
-    /// SQLite, in this file.
-    Sqlite(PathBuf),
-    /// PostgreSQL, by this URL.
-    Postgres(SecretString),
-}
-
-impl DatabaseKind {
-    /// The database of `sqlite:path`, `sqlite://path`, `postgres://…` or `postgresql://…`.
-    fn of(url: &str) -> Option<Self> {
-        if let Some(path) = url.strip_prefix("sqlite:") {
-            Some(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
-        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            Some(Self::Postgres(SecretString::from(url)))
-        } else {
-            None
-        }
-    }
-}
-
-impl Database {
-    /// The database that the URL stands for; a URL without a scheme, which no configuration file
-    /// can have, is the path of an SQLite file.
-    #[must_use]
-    pub fn kind(&self) -> DatabaseKind {
-        let url = self.url.expose_secret();
-        DatabaseKind::of(url).unwrap_or_else(|| DatabaseKind::Sqlite(url.into()))
-    }
-}
-
 /// The long-term keys.
 #[derive(Debug, Clone)]
 pub struct Signing {
@@ -223,34 +211,6 @@ pub struct Signing {
 pub struct Accounts {
     /// The homeservers whose users may register; empty: any.
     pub homeservers: Vec<ServerName>,
-}
-
-/// A policy that people accept before they use the server.
-#[derive(Debug, Clone)]
-pub struct Policy {
-    /// Its version.
-    pub version: String,
-    /// Its texts, by ISO 639 language code; at least one.
-    pub texts: BTreeMap<String, PolicyText>,
-}
-
-impl Policy {
-    /// Its text in the language of `locale`, or else in English, or else in any.
-    #[must_use]
-    pub fn text_in(&self, locale: &str) -> Option<&PolicyText> {
-        let language = locale.split(['-', '_']).next().unwrap_or_default();
-        let of = |code: &str| self.texts.get(code);
-        of(locale).or_else(|| of(language)).or_else(|| of("en")).or(self.texts.values().next())
-    }
-}
-
-/// A policy in one language.
-#[derive(Debug, Clone)]
-pub struct PolicyText {
-    /// What the policy is called.
-    pub name: String,
-    /// Where it can be read.
-    pub url: Url,
 }
 
 /// Validation sessions.
@@ -391,6 +351,8 @@ pub struct Dns {
     pub nameservers: Vec<SocketAddr>,
     /// Whether answers must be validated by DNSSEC where their zone is signed.
     pub dnssec: bool,
+    /// The keys by which they are validated, as DNSKEY records; `None`: those of the root.
+    pub trust_anchor_file: Option<PathBuf>,
 }
 
 /// `count` at once, and then as many again, spread evenly, in each `per`.

@@ -74,6 +74,17 @@ pub enum SetupError {
     /// The system's name servers are not known.
     #[error("the system's name servers can't be read; name some under `dns.nameservers`")]
     NameServers(#[source] Box<dyn Error + Send + Sync>),
+    /// The keys for DNSSEC can't be read.
+    #[error(
+        "`dns.trust_anchor_file` {path} can't be read; it takes DNSKEY records, such as \
+         `. 3600 IN DNSKEY 257 3 8 AwEAA…`"
+    )]
+    TrustAnchors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The extra certificates can't be read.
     #[error("`federation.ca_file` {path} can't be read")]
     CaFile {
@@ -177,8 +188,7 @@ impl Federation {
     ///
     /// Fails if `ca_file` or the system's resolver configuration can't be read.
     pub fn new(config: &Config, clock: SharedClock) -> Result<Self, SetupError> {
-        let resolver =
-            Resolver::new(&config.dns).map_err(|error| SetupError::NameServers(Box::new(error)))?;
+        let resolver = Resolver::new(&config.dns)?;
         let guard = AddressGuard::new(&config.federation);
         let tls = tls(&config.federation)?;
         let client = |timeout| Client::new(guard.clone(), resolver.clone(), tls.clone(), timeout);

@@ -2,18 +2,23 @@
 
 mod account;
 mod association;
+mod credentials;
 mod edge;
 mod error;
 mod extract;
 mod fields;
 mod invite;
+mod login;
 mod lookup;
 mod openid;
 mod page;
 mod public;
 mod replication;
 mod session;
+mod through;
+mod user_directory;
 mod v1;
+mod well_known;
 
 use std::future::ready;
 
@@ -26,7 +31,7 @@ use actix_web::{
 };
 
 use self::error::ApiError;
-pub use self::replication::serve_neighbours;
+pub use self::{credentials::serve_credentials, replication::serve_neighbours};
 
 /// Adds all paths, for a server whose application data holds the [`crate::app::App`].
 pub fn routes(config: &mut ServiceConfig) {
@@ -42,7 +47,11 @@ pub fn routes(config: &mut ServiceConfig) {
             .service(at("/health/live", "GET", [get().to(public::live)]))
             .service(at("/health/ready", "GET", [get().to(public::ready)]))
             .service(at("/metrics", "GET", [get().to(public::metrics)]))
-            .service(at("/.well-known/matrix/server", "GET", [get().to(openid::well_known)]))
+            .service(at("/.well-known/matrix/server", "GET", [get().to(well_known::server)]))
+            .service(
+                at("/.well-known/matrix/client", "GET", [get().to(well_known::client)])
+                    .guard(fn_guard(well_known::is_on)),
+            )
             .service(at(
                 "/_matrix/federation/v1/openid/userinfo",
                 "GET",
@@ -71,8 +80,27 @@ pub fn routes(config: &mut ServiceConfig) {
             .configure(v1_lookups)
             .service(at(v("/v2/3pid/bind"), "POST", [post().to(association::bind)]))
             .service(at(v("/v2/3pid/unbind"), "POST", [post().to(association::unbind)]))
+            .configure(homeserver_paths)
             .service(at(v("/v2/store-invite"), "POST", [post().to(invite::store_invite)]))
             .service(at(v("/v2/sign-ed25519"), "POST", [post().to(invite::sign)]))
+            .service(
+                at(CHECK_CREDENTIALS, "POST", [post().to(credentials::check)])
+                    .guard(fn_guard(credentials::is_public)),
+            )
+            .default_service(web::to(|| ready(Err::<&str, _>(ApiError::UnknownEndpoint)))),
+    );
+}
+
+/// Where a homeserver asks whether a password is right.
+const CHECK_CREDENTIALS: &str = "/_matrix-internal/identity/v1/check_credentials";
+
+/// Adds the path of a server that answers only whether passwords are right.
+fn credential_routes(config: &mut ServiceConfig) {
+    let post = || web::method(Method::POST);
+    config.service(
+        web::scope("")
+            .wrap(from_fn(edge::edge))
+            .service(at(CHECK_CREDENTIALS, "POST", [post().to(credentials::check)]))
             .default_service(web::to(|| ready(Err::<&str, _>(ApiError::UnknownEndpoint)))),
     );
 }
@@ -136,6 +164,32 @@ fn v1_lookups(config: &mut ServiceConfig) {
     for lookup in lookups {
         config.service(lookup.guard(fn_guard(v1::is_lookup_on)));
     }
+}
+
+/// The paths of the homeserver that stands behind this server, if one does: with all their methods,
+/// since all of them are its own to answer.
+fn homeserver_paths(config: &mut ServiceConfig) {
+    let post = || web::method(Method::POST);
+    let path = |rest: &str| format!("{}{rest}", through::CLIENT);
+    let through = || web::to(through::through);
+    config
+        .service(
+            web::resource(path("{version:r0|v3|unstable}/login"))
+                .guard(fn_guard(through::is_on))
+                .route(post().to(login::login))
+                .default_service(through()),
+        )
+        .service(
+            web::resource(path("{version:r0|v3|unstable}/user_directory/search"))
+                .guard(fn_guard(user_directory::is_on))
+                .route(post().to(user_directory::search))
+                .default_service(through()),
+        )
+        .service(
+            web::resource(path("{rest:.*}"))
+                .guard(fn_guard(through::is_on))
+                .default_service(through()),
+        );
 }
 
 /// A path of the identity service API.

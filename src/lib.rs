@@ -16,12 +16,15 @@ pub mod text;
 pub mod matrix {
     pub mod id;
     pub mod json;
+    pub mod localpart;
+    pub mod login;
     pub mod medium;
     pub mod phone;
     pub mod signing;
     pub mod threepid;
     pub mod x_matrix;
 }
+pub mod breaker;
 pub mod rate_limit;
 // Floor 1: what the operator says.
 pub mod config;
@@ -29,7 +32,9 @@ pub mod config;
 pub mod messages;
 // Floor 3: doors to the outside.
 pub mod delivery;
+pub mod directory;
 pub mod federation;
+pub mod homeserver;
 pub mod store;
 // Floor 4: the doors, gathered.
 pub mod app;
@@ -37,8 +42,11 @@ pub mod app;
 pub mod service {
     pub mod account;
     pub mod association;
+    pub mod credentials;
+    pub mod directory;
     pub mod index;
     pub mod invite;
+    pub mod login;
     pub mod lookup;
     pub mod onbind;
     pub mod openid;
@@ -48,6 +56,7 @@ pub mod service {
     pub mod replication;
     pub mod session;
     pub mod sms;
+    pub mod user_directory;
 }
 // Floor 6: faces, and what goes on behind them.
 pub mod http;

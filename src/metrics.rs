@@ -1,13 +1,19 @@
 //! What monitoring reads: counts of messages, and how far the day's budget of text messages is
 //! spent, in the text format of Prometheus and `OpenMetrics`.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+mod directories;
+mod index;
+mod peers;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+
+pub use self::directories::{Answered, DirectoryCounts, Question};
+pub use self::index::IndexGauges;
+pub use self::peers::{Api, Discovery, PeerAddresses, PeerMemory, PeerMetrics, PeerOutcome};
 
 /// The `Content-Type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -103,6 +109,11 @@ struct NeighbourLabels {
     outcome: Label,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NameLabels {
+    neighbour: String,
+}
+
 /// One of few values that the program itself knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Label(&'static str);
@@ -119,6 +130,8 @@ impl EncodeLabelValue for Label {
 /// All counts and gauges.
 #[derive(Debug)]
 pub struct Metrics {
+    /// What is about other identity servers that are asked.
+    pub peers: PeerMetrics,
     registry: Registry,
     messages: Family<MessageLabels, Counter>,
     sms_refused: Family<RefusalLabels, Counter>,
@@ -126,41 +139,9 @@ pub struct Metrics {
     sms_budget_exhausted: Gauge,
     replication_received: Family<NeighbourLabels, Counter>,
     replication_pushes: Family<NeighbourLabels, Counter>,
+    directories: DirectoryCounts,
+    replication_set_aside: Family<NameLabels, Counter>,
     lookup_index: IndexGauges,
-}
-
-/// How the index of lookups stands.
-#[derive(Debug, Default)]
-struct IndexGauges {
-    entries: Gauge,
-    bytes: Gauge,
-    is_fresh: Gauge,
-    age: Gauge<f64, AtomicU64>,
-}
-
-impl IndexGauges {
-    fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "bindery_lookup_index_entries",
-            "Hashes of the current pepper that are kept in memory",
-            self.entries.clone(),
-        );
-        registry.register(
-            "bindery_lookup_index_bytes",
-            "Memory that the hashes take, with those of the next pepper",
-            self.bytes.clone(),
-        );
-        registry.register(
-            "bindery_lookup_index_fresh",
-            "Whether memory is in step with the database (1) or the database is asked (0)",
-            self.is_fresh.clone(),
-        );
-        registry.register(
-            "bindery_lookup_index_age_seconds",
-            "How long ago memory was compared with the database",
-            self.age.clone(),
-        );
-    }
 }
 
 /// What became of what a neighbour sent.
@@ -222,16 +203,27 @@ impl Default for Metrics {
             "Requests that told neighbours of binds and unbinds, by outcome",
             Family::clone(&replication_pushes),
         );
+        let directories = DirectoryCounts::default();
+        directories.register(&mut registry);
+        let replication_set_aside = Family::default();
+        registry.register(
+            "bindery_replication_set_aside",
+            "Binds and unbinds that a neighbour refused until they were set aside",
+            Family::clone(&replication_set_aside),
+        );
         let lookup_index = IndexGauges::default();
         lookup_index.register(&mut registry);
         let metrics = Self {
+            peers: PeerMetrics::new(&mut registry),
             registry,
+            directories,
             messages,
             sms_refused,
             sms_today,
             sms_budget_exhausted,
             replication_received,
             replication_pushes,
+            replication_set_aside,
             lookup_index,
         };
         // A rate can't be told of a series that begins with its first event.
@@ -276,6 +268,7 @@ impl Metrics {
         for is_taken in [true, false] {
             self.pushes_of(name, is_taken).inc_by(0);
         }
+        self.set_aside(name, 0);
     }
 
     /// Counts what a neighbour sent.
@@ -290,19 +283,29 @@ impl Metrics {
         self.pushes_of(neighbour, is_taken).inc();
     }
 
+    /// Counts what was set aside since a neighbour refuses it.
+    pub fn set_aside(&self, neighbour: &str, count: usize) {
+        let labels = NameLabels { neighbour: neighbour.to_owned() };
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.replication_set_aside.get_or_create_owned(&labels).inc_by(count);
+    }
+
     fn pushes_of(&self, neighbour: &str, is_taken: bool) -> Counter {
         let outcome = Label(if is_taken { "taken" } else { "failed" });
         let labels = NeighbourLabels { neighbour: neighbour.to_owned(), outcome };
         self.replication_pushes.get_or_create_owned(&labels)
     }
 
-    /// Says how the index of lookups stands.
-    pub fn set_index(&self, entries: usize, bytes: usize, is_fresh: bool, age: Option<Duration>) {
-        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.lookup_index.entries.set(number(entries));
-        self.lookup_index.bytes.set(number(bytes));
-        self.lookup_index.is_fresh.set(i64::from(is_fresh));
-        self.lookup_index.age.set(age.map_or(f64::NAN, |age| age.as_secs_f64()));
+    /// The gauges of the index of lookups.
+    #[must_use]
+    pub fn index(&self) -> &IndexGauges {
+        &self.lookup_index
+    }
+
+    /// The counts of directories.
+    #[must_use]
+    pub fn directories(&self) -> &DirectoryCounts {
+        &self.directories
     }
 
     /// All of it as text.

@@ -7,6 +7,8 @@ pub mod accounts;
 pub mod associations;
 pub mod changes;
 mod connection;
+pub mod directory_people;
+pub mod directory_syncs;
 pub mod invites;
 mod migrations;
 pub mod notices;
@@ -15,20 +17,23 @@ pub mod peer_associations;
 pub mod peer_terms;
 pub mod peppers;
 pub mod quarantine;
+mod replicas;
 pub mod replication_log;
+pub mod replication_refusals;
 mod schema;
 pub mod sessions;
 pub mod sms_counts;
 pub mod standing;
 mod writer;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use diesel::r2d2::{Pool, PooledConnection};
 
 pub use self::connection::Tx;
 use self::{
     connection::{Manager, in_transaction},
+    replicas::Replicas,
     writer::Writer,
 };
 use crate::config::{Database, DatabaseKind};
@@ -104,6 +109,10 @@ const AWAY_WAIT: Duration = Duration::from_secs(1);
 /// keeps nobody waiting longer.
 const READ_TIME: Duration = Duration::from_secs(10);
 
+/// How long writing through the pool may take. A commit waits for a standby that has to confirm it
+/// and is away, for ever if need be.
+const WRITE_TIME: Duration = Duration::from_secs(30);
+
 /// The open database. Clones share it.
 #[derive(Clone)]
 pub struct Store {
@@ -111,6 +120,7 @@ pub struct Store {
     pool: Pool<Manager>,
     /// SQLite has one writer at a time; PostgreSQL writes through the pool.
     writer: Option<Writer>,
+    replicas: Option<Arc<Replicas>>,
 }
 
 impl Store {
@@ -135,13 +145,18 @@ impl Store {
             .connection_timeout(POOL_WAIT)
             .error_handler(Box::new(connection::QuietErrors))
             .build(manager.clone())?;
-        Ok(Self { manager, pool, writer: writer.transpose()? })
+        let replicas = (!database.replica_urls.is_empty()).then(|| {
+            let replicas = database.replica_urls.iter().cloned().map(Manager::of_replica);
+            Replicas::watch(&manager, replicas, database.max_connections.get())
+        });
+        Ok(Self { manager, pool, writer: writer.transpose()?, replicas: replicas.transpose()? })
     }
 
     /// Runs `work` in one transaction; commits on `Ok`, rolls back on `Err`.
     ///
     /// # Errors
-    /// Those of `work`, and those of the database as [`StoreError`].
+    /// Those of `work`, and those of the database as [`StoreError`]; on PostgreSQL after 30 seconds
+    /// in any case, and then it isn't known whether the work was committed.
     pub async fn write<T, E>(
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
@@ -150,10 +165,11 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        match &self.writer {
-            Some(writer) => writer.write(work).await,
-            None => self.in_pool(Access::Write, work).await,
+        if let Some(writer) = &self.writer {
+            return writer.write(work).await;
         }
+        let written = tokio::time::timeout(WRITE_TIME, self.in_pool(Access::Write, work));
+        written.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
     }
 
     /// Runs `work`, which only reads, on one unchanging state of the database.
@@ -193,6 +209,23 @@ impl Store {
         done.await.map_err(|_| StoreError::Stopped)?
     }
 
+    /// As [`Self::read`], but the state may be one of up to a second ago, though never one from
+    /// before something that this node wrote: a replica answers where one can.
+    ///
+    /// # Errors
+    /// As those of [`Self::read`].
+    pub async fn read_recent<T, E>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let read = tokio::time::timeout(READ_TIME, self.in_pool(Access::ReadRecent, work));
+        read.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
+    }
+
     async fn in_pool<T, E>(
         &self,
         access: Access,
@@ -202,10 +235,18 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let pool = self.pool.clone();
+        let (pool, replicas) = (self.pool.clone(), self.replicas.clone());
         let done = tokio::task::spawn_blocking(move || {
-            let mut conn = connection_of(&pool)?;
-            in_transaction(&mut conn, access, work)
+            let replica = match (&replicas, access) {
+                (Some(replicas), Access::ReadRecent) => replicas.connection(),
+                _ => None,
+            };
+            let mut conn = replica.map_or_else(|| connection_of(&pool), Ok)?;
+            let done = in_transaction(&mut conn, access, work)?;
+            if let (Some(replicas), Access::Write) = (&replicas, access) {
+                replicas.note_write(connection::written_up_to(&mut conn));
+            }
+            Ok(done)
         });
         done.await.map_err(|_| StoreError::Stopped)?
     }
@@ -223,5 +264,6 @@ fn connection_of(pool: &Pool<Manager>) -> Result<PooledConnection<Manager>, Stor
 #[derive(Clone, Copy)]
 enum Access {
     Read,
+    ReadRecent,
     Write,
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use crate::{app::App, config::Neighbour, service};
+use crate::{app::App, config::Neighbour, directory::Directory, service};
 
 /// How often there is something to do, and how often owed invitations are looked for at least.
 const ROUND: Duration = Duration::from_secs(30);
@@ -14,10 +14,18 @@ const ROUND: Duration = Duration::from_secs(30);
 pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
     let neighbours =
         join_all(app.told_neighbours().map(|one| tell_neighbour(&app, one, stop.clone())));
+    let copied = app.directories.iter().filter(|directory| directory.settings().is_copied());
+    let copying = join_all(copied.map(|one| copy_directory(&app, one, stop.clone())));
     let index = service::index::keep(&app, stop.clone());
     let peppers = replace_peppers(&app, stop.clone());
-    let tidy = tidy_up(&app, stop.clone());
-    tokio::join!(tidy, peppers, tell_homeservers(&app, stop), neighbours, index);
+    tokio::join!(
+        index,
+        peppers,
+        tidy_up(&app, stop.clone()),
+        tell_homeservers(&app, stop.clone()),
+        neighbours,
+        copying
+    );
 }
 
 async fn tidy_up(app: &App, mut stop: watch::Receiver<bool>) {
@@ -78,6 +86,9 @@ async fn tidy(app: &App) {
         Ok(count) => tracing::debug!(count, "looked up who is invited, at peers"),
         Err(error) => tracing::error!(%error, "who is invited could not be looked up at peers"),
     }
+    if let Err(error) = service::directory::copy::forget_others(app).await {
+        tracing::error!(%error, "copies of former directories could not be removed");
+    }
     app.limits.forget_idle();
 }
 
@@ -135,5 +146,34 @@ pub async fn push(app: &App, neighbour: &Neighbour) -> Duration {
             tracing::error!(%error, "neighbours could not be told");
             ROUND
         }
+    }
+}
+
+/// Each directory has a loop of its own, so that none waits for another.
+async fn copy_directory(app: &App, directory: &Directory, mut stop: watch::Receiver<bool>) {
+    let settings = directory.settings();
+    let intervals = [settings.sync_interval, settings.sync_changes_interval].into_iter().flatten();
+    let pause = intervals.min().unwrap_or(ROUND).clamp(Duration::from_secs(1), ROUND);
+    loop {
+        let copied = async {
+            copy(app, directory).await;
+            tokio::time::sleep(pause).await;
+        };
+        tokio::select! {
+            () = copied => {}
+            _ = stop.wait_for(|stopped| *stopped) => break,
+        }
+    }
+    // Another node may go on at once, or this one after its start.
+    if let Err(error) = service::directory::copy::release(app, directory).await {
+        tracing::debug!(%error, "another node goes on with a copy only after a while");
+    }
+}
+
+/// Copies a directory once if that is due.
+pub async fn copy(app: &App, directory: &Directory) {
+    if let Err(error) = service::directory::copy::copy_if_due(app, directory).await {
+        let directory = directory.settings().name.as_str();
+        tracing::error!(%error, directory, "the copy of a directory could not be stored");
     }
 }

@@ -36,8 +36,14 @@ fn smtp(config: Config) -> Smtp {
 mod anything;
 #[path = "config/example.rs"]
 mod example;
+#[path = "config/gateway.rs"]
+mod gateway;
+#[path = "config/ldap.rs"]
+mod ldap;
 #[path = "config/mistakes.rs"]
 mod mistakes;
+#[path = "config/queries.rs"]
+mod queries;
 #[path = "config/sources.rs"]
 mod sources;
 

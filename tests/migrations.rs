@@ -24,6 +24,12 @@ use syn::{
 fn both_databases_have_the_same_migrations_each_with_a_way_back() {
     assert!(!names("sqlite").is_empty());
     assert_eq!(names("sqlite"), names("postgres"));
+    // What stands before the underscore is all that diesel tells them apart by.
+    let versions: BTreeSet<String> = names("sqlite")
+        .iter()
+        .map(|name| name.split('_').next().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(versions.len(), names("sqlite").len(), "two migrations have one version");
     for database in ["sqlite", "postgres"] {
         for name in names(database) {
             for direction in ["up.sql", "down.sql"] {
@@ -33,6 +39,68 @@ fn both_databases_have_the_same_migrations_each_with_a_way_back() {
             }
         }
     }
+}
+
+/// The last migration of the time before nodes of two versions ran side by side.
+const BEFORE_ROLLING_UPGRADES: &str = "2026-11-25-120000_invite_lookups";
+
+/// What the nodes of the version before would stumble over. A migration that says why they don't, in
+/// a line that begins so, contracts what they have ceased to use.
+const CONTRACT: &str = "-- contract:";
+
+#[test]
+fn a_migration_takes_nothing_from_the_version_before_it() {
+    let mut faults = Vec::new();
+    for database in ["sqlite", "postgres"] {
+        let later = names(database).into_iter().filter(|name| &**name > BEFORE_ROLLING_UPGRADES);
+        for name in later {
+            let text = fs::read_to_string(folder(database).join(&name).join("up.sql")).unwrap();
+            if !text.lines().any(|line| line.starts_with(CONTRACT)) {
+                faults.extend(taken(&text).map(|word| format!("{database}/{name}: {word}")));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "see CONTRIBUTING.md, Add a migration: {faults:#?}");
+}
+
+/// The statements in a migration that take something away, or ask for more than before.
+fn taken(sql: &str) -> impl Iterator<Item = String> {
+    let code: String =
+        sql.lines().map(|line| line.split("--").next().unwrap_or("").to_owned() + "\n").collect();
+    let statements: Vec<String> = code
+        .split(';')
+        .map(|statement| statement.split_whitespace().collect::<Vec<_>>().join(" ").to_uppercase())
+        .collect();
+    let made: Vec<String> = statements
+        .iter()
+        .filter_map(|statement| statement.strip_prefix("CREATE TABLE "))
+        .filter_map(|rest| Some(rest.split([' ', '(']).next()?.to_owned()))
+        .collect();
+    statements.into_iter().filter(move |statement| {
+        let words = format!(" {statement} ");
+        let alters_old = statement
+            .strip_prefix("ALTER TABLE ")
+            .is_some_and(|rest| !made.iter().any(|table| rest.split(' ').next() == Some(&**table)));
+        statement.starts_with("DROP ")
+            || statement.starts_with("TRUNCATE ")
+            || alters_old
+                && ([" DROP ", " RENAME ", " TYPE ", " SET NOT NULL "]
+                    .iter()
+                    .any(|word| words.contains(word))
+                    || words.contains(" ADD ")
+                        && words.contains(" NOT NULL ")
+                        && !words.contains(" DEFAULT "))
+    })
+}
+
+#[test]
+fn what_a_migration_takes_away_is_found() {
+    let sql = "CREATE TABLE new (id BIGINT); ALTER TABLE new DROP COLUMN id; -- DROP TABLE old
+        ALTER TABLE old ADD COLUMN a TEXT; ALTER TABLE old ADD COLUMN b TEXT NOT NULL DEFAULT '';
+        DROP TABLE old; TRUNCATE old; ALTER TABLE old RENAME TO older;
+        ALTER TABLE old ADD COLUMN c TEXT NOT NULL; ALTER TABLE old ALTER a TYPE BIGINT;
+        ALTER TABLE old DROP COLUMN a; ALTER TABLE old ALTER COLUMN a SET NOT NULL;";
+    assert_eq!(taken(sql).count(), 7, "{:?}", taken(sql).collect::<Vec<_>>());
 }
 
 #[test]

@@ -2,18 +2,17 @@
 //! are spoken to.
 
 mod answers;
-mod breaker;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use moka::sync::Cache;
 
-pub use self::answers::{Answers, Claim, Said};
-use self::breaker::Breaker;
-use crate::{clock::SharedClock, federation::PeerAddress};
+pub use self::answers::{Answers, Claim, Known, Proof, Said};
+use crate::{
+    breaker::{Attempt, Gate},
+    clock::SharedClock,
+    federation::{PeerAddress, PeerPolicy},
+};
 
 /// The most peers that are remembered.
 const MAX_PEERS: u64 = 4096;
@@ -33,13 +32,19 @@ impl Peers {
         Self { answers: Answers::new(clock.clone()), each: Cache::new(MAX_PEERS), clock }
     }
 
+    /// How many are remembered.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.each.run_pending_tasks();
+        self.each.entry_count()
+    }
+
     /// What is remembered of one.
     #[must_use]
     pub fn get(&self, address: &PeerAddress) -> Arc<Peer> {
         let peer = || Peer {
             dealings: tokio::sync::Mutex::default(),
-            breaker: Mutex::default(),
-            clock: self.clock.clone(),
+            gate: Gate::new(self.clock.clone()),
         };
         self.each.get_with_by_ref(address, || Arc::new(peer()))
     }
@@ -50,8 +55,7 @@ pub struct Peer {
     /// How it is spoken to. Locked while that is found out, so that many questions at once cause
     /// one registration.
     pub dealings: tokio::sync::Mutex<Dealings>,
-    breaker: Mutex<Breaker>,
-    clock: SharedClock,
+    gate: Gate,
 }
 
 /// How a peer is spoken to.
@@ -61,54 +65,26 @@ pub struct Dealings {
     pub token: Option<String>,
     /// The pepper that it wants.
     pub pepper: Option<String>,
-    /// Until when it is taken for one that knows API v1 only, in milliseconds since the Unix epoch.
+    /// Until when it is taken for one that knows API v1 only, or lets this server in by no other,
+    /// in milliseconds since the Unix epoch.
     pub without_v2_until: i64,
+    /// What it wants accepted first.
+    pub unaccepted: Option<Unaccepted>,
+}
+
+/// Terms of a peer that the operator had not accepted.
+#[derive(Clone)]
+pub struct Unaccepted {
+    /// The policies.
+    pub policies: Vec<PeerPolicy>,
+    /// Until when they are taken for what it wants, in milliseconds since the Unix epoch.
+    pub until_ms: i64,
 }
 
 impl Peer {
     /// The right to ask it once, unless it is left alone now.
     #[must_use]
     pub fn admits(&self) -> Option<Attempt<'_>> {
-        let is_admitted = self.breaker().admits(self.clock.now_ms());
-        // Made only where it is had: dropping one gives it back.
-        is_admitted.then(|| Attempt { peer: self, is_told: false })
-    }
-
-    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The right to ask a peer once. Dropped without a word, it says nothing of the peer.
-pub struct Attempt<'a> {
-    peer: &'a Peer,
-    is_told: bool,
-}
-
-impl Attempt<'_> {
-    /// The peer answered.
-    pub fn succeeded(mut self) {
-        self.is_told = true;
-        self.peer.breaker().succeeded();
-    }
-
-    /// The peer didn't answer, or not as one.
-    pub fn failed(mut self) {
-        self.is_told = true;
-        self.peer.breaker().failed(self.peer.clock.now_ms());
-    }
-
-    /// The peer wants to be left alone for a while.
-    pub fn rests(mut self, pause: Duration) {
-        self.is_told = true;
-        self.peer.breaker().rests(self.peer.clock.now_ms(), pause);
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if !self.is_told {
-            self.peer.breaker().abandoned();
-        }
+        self.gate.admits()
     }
 }

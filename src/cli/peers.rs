@@ -1,5 +1,7 @@
 //! `bindery peers`: what the operator does about other identity servers.
 
+mod public_keys;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, bail};
@@ -7,7 +9,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::{
-    existing_store, keys, say,
+    cursor, existing_store, keys, say,
     steps::{Failed, step},
 };
 use crate::{
@@ -29,7 +31,7 @@ use crate::{
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// List the identity servers that the configuration names
+    /// List the identity servers that the configuration names, and how far neighbours were told
     List,
     /// Look for an identity server and ask it, step by step; no address is looked up
     #[command(
@@ -59,7 +61,7 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: Command, config: Config) -> anyhow::Result<()> {
     if let Command::List = command {
-        return list(&config);
+        return list(&config).await;
     }
     let store = existing_store(&config.database)?;
     let ring = keys::read(&config.signing.key_file)?;
@@ -70,7 +72,7 @@ pub(super) async fn run(command: Command, config: Config) -> anyhow::Result<()> 
             let peers = named(&app, &name).await?;
             let mut is_well = true;
             for peer in peers {
-                is_well &= check(&app, &peer).await?;
+                is_well &= check(&app, &peer, &name).await?;
             }
             if is_well { Ok(()) } else { bail!("not everything works") }
         }
@@ -84,14 +86,22 @@ pub(super) async fn run(command: Command, config: Config) -> anyhow::Result<()> 
     }
 }
 
-fn list(config: &Config) -> anyhow::Result<()> {
+async fn list(config: &Config) -> anyhow::Result<()> {
     let peers = &config.peers;
     say(&format!("discover\t{}", if peers.discover { "on" } else { "off" }))?;
     peers.forward.iter().try_for_each(|url| say(&format!("forward\t{url}")))?;
-    peers.replicate.iter().try_for_each(|neighbour| {
+    for neighbour in &peers.replicate {
         let url = neighbour.url.as_deref().unwrap_or("-");
-        say(&format!("replicate\t{}\t{url}", neighbour.name))
-    })
+        say(&format!("replicate\t{}\t{url}", neighbour.name))?;
+    }
+    if peers.replicate.iter().all(|neighbour| neighbour.url.is_none()) {
+        return Ok(());
+    }
+    // The configuration is listed before there is a database as well.
+    match existing_store(&config.database) {
+        Ok(store) => cursor::list(&store, config).await,
+        Err(error) => say(&format!("told\tunknown: {error:#}")),
+    }
 }
 
 /// The servers that are meant by a domain or a URL.
@@ -105,6 +115,9 @@ async fn named(app: &App, name: &str) -> anyhow::Result<Vec<PeerAddress>> {
     }
     match find(app, name).await? {
         Some(peers) if !peers.is_empty() => Ok(peers),
+        _ if app.config.peers.replicate.iter().any(|one| one.name.as_str() == name) => {
+            Ok(vec![PeerAddress::of_operator(&format!("https://{name}"))?])
+        }
         _ => bail!("nobody else can be asked about {name}"),
     }
 }
@@ -124,7 +137,12 @@ async fn find(app: &App, domain: &str) -> anyhow::Result<Option<Vec<PeerAddress>
         }
     };
     let name = format!("the identity server of {domain}");
-    Ok(match step(&name, app.federation.identity_server(domain), tell).await? {
+    let found = step(&name, app.federation.identity_server(domain), tell).await?;
+    for target in app.federation.passed_over(domain).await {
+        say(&format!("      {target} is passed over: it is an alias (CNAME)"))?;
+        say("      service records have to name the host itself (RFC 2782)")?;
+    }
+    Ok(match found {
         Ok(Discovered::At(peers, _)) => Some(peers),
         Ok(Discovered::Nothing | Discovered::Ourselves) => Some(Vec::new()),
         Err(_) => None,
@@ -132,7 +150,7 @@ async fn find(app: &App, domain: &str) -> anyhow::Result<Option<Vec<PeerAddress>
 }
 
 /// Asks all but for an address; answers whether all went well.
-async fn check(app: &App, peer: &PeerAddress) -> anyhow::Result<bool> {
+async fn check(app: &App, peer: &PeerAddress, name: &str) -> anyhow::Result<bool> {
     say(&format!("{peer}"))?;
     let versions = step("connection and certificate", app.federation.peer_versions(peer), |it| {
         match (it.v1, it.v2) {
@@ -144,11 +162,15 @@ async fn check(app: &App, peer: &PeerAddress) -> anyhow::Result<bool> {
         .to_owned()
     });
     let Ok(versions) = versions.await? else { return Ok(false) };
+    if !versions.v1 && !versions.v2 {
+        return Ok(false);
+    }
+    let are_keys_good = public_keys::check(app, peer, name).await?;
     if !versions.v2 {
-        return Ok(versions.v1);
+        return Ok(are_keys_good);
     }
     let terms = step("terms", app.federation.terms(peer), |policies| told(policies)).await?;
-    Ok(terms.is_ok() && enter(app, peer).await?.is_some())
+    Ok(terms.is_ok() && enter(app, peer).await?.is_some() && are_keys_good)
 }
 
 fn told(policies: &[PeerPolicy]) -> String {

@@ -13,7 +13,7 @@ use actix_web::{
     web::Data,
 };
 use anyhow::Context;
-use secrecy::ExposeSecret;
+use futures_util::future::join_all;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -24,7 +24,7 @@ use super::{keys, say};
 use crate::{
     app::App,
     clock::{SharedClock, SystemClock},
-    config::{Config, DatabaseKind, EmailTransport, Log, LogFormat, Replication, SmsProvider, Tls},
+    config::{Config, EmailTransport, Log, LogFormat, Replication, SmsProvider, Tls},
     http,
     matrix::signing::{KeyRing, SigningKey},
     mutual_tls::Credentials,
@@ -43,6 +43,7 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<()> {
     let listeners = bind("server.listen", &config.server.listen)?;
     let of_neighbours = config.replication.as_ref().map_or(&[][..], |config| &config.listen);
     let for_neighbours = bind("replication.listen", of_neighbours)?;
+    let for_credentials = bind("credentials.listen", &config.credentials.listen)?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let app = tokio::select! {
         opened = open(config) => Data::new(opened?),
@@ -51,12 +52,16 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<()> {
     service::index::announce(&app);
     let server = listen(&app, listeners)?;
     let replication = listen_to_neighbours(&app, for_neighbours)?;
+    let credentials = listen_for_credentials(&app, for_credentials)?;
     let (stop, stopped) = watch::channel(false);
     let work = tokio::spawn(worker::run(app.clone().into_inner(), stopped));
-    let handles =
-        Handles { server: server.handle(), replication: replication.as_ref().map(Server::handle) };
+    let others: Vec<Server> = replication.into_iter().chain(credentials).collect();
+    let mut handles = vec![server.handle()];
+    handles.extend(others.iter().map(Server::handle));
     let serving = tokio::spawn(server);
-    replication.map(tokio::spawn);
+    for other in others {
+        tokio::spawn(other);
+    }
     match app.config.log.format {
         LogFormat::Text => greet(&app, &addresses)?,
         // Lines that are no JSON would disturb whoever reads output and log together.
@@ -165,6 +170,19 @@ fn listen_to_neighbours(
     Ok(Some(http::serve_neighbours(app, listeners, &tls)?))
 }
 
+/// Where only passwords are asked about, if anywhere.
+fn listen_for_credentials(
+    app: &Data<App>,
+    listeners: Vec<TcpListener>,
+) -> anyhow::Result<Option<Server>> {
+    if listeners.is_empty() {
+        return Ok(None);
+    }
+    let addresses = &app.config.credentials.listen;
+    tracing::info!(?addresses, "a homeserver can ask whether passwords are right");
+    Ok(Some(http::serve_credentials(app, listeners)?))
+}
+
 fn tls_config(tls: &Tls) -> anyhow::Result<rustls::ServerConfig> {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
     let certificates = CertificateDer::pem_file_iter(&tls.certificate)
@@ -188,11 +206,7 @@ fn greet(app: &App, addresses: &[SocketAddr]) -> anyhow::Result<()> {
         let scheme = if config.server.tls.is_some() { "https" } else { "http" };
         say(&format!("Bindery listens on {scheme}://{address} as {}.", config.server.name))?;
     }
-    let data = match config.database.kind() {
-        DatabaseKind::Sqlite(path) => path.display().to_string(),
-        DatabaseKind::Postgres(url) => without_password(url.expose_secret()),
-    };
-    say(&format!("  Database:     {data}"))?;
+    say(&format!("  Database:     {}", config.database.shown()))?;
     say(&format!("  Signing key:  {}", config.signing.key_file.display()))?;
     say(&match &config.email.transport {
         EmailTransport::Smtp(smtp) => format!("  Mail:         by {}:{}", smtp.host, smtp.port),
@@ -211,18 +225,6 @@ fn greet(app: &App, addresses: &[SocketAddr]) -> anyhow::Result<()> {
     say("Try first:")?;
     say(&format!("  curl {base_url}/_matrix/identity/versions"))?;
     say("  bindery account token @you:example.org   # an access token, without a homeserver")
-}
-
-fn without_password(url: &str) -> String {
-    url::Url::parse(url).map_or_else(
-        |_| "PostgreSQL".to_owned(),
-        |mut url| {
-            // Fails only for URLs that can't have a password.
-            let _ = url.set_password(None);
-            url.set_query(None);
-            url.to_string()
-        },
-    )
 }
 
 /// SIGINT and SIGTERM.
@@ -248,28 +250,10 @@ impl Signals {
     }
 }
 
-/// The servers that run.
-struct Handles {
-    server: ServerHandle,
-    replication: Option<ServerHandle>,
-}
-
-impl Handles {
-    /// Lets requests end.
-    async fn drain(&self) {
-        let replication = async {
-            if let Some(replication) = &self.replication {
-                replication.stop(true).await;
-            }
-        };
-        tokio::join!(self.server.stop(true), replication);
-    }
-}
-
 /// Waits for a signal and drains; stops at once on the second one.
 async fn stop_on_signal(
     mut signals: Signals,
-    handles: Handles,
+    handles: Vec<ServerHandle>,
     mut serving: tokio::task::JoinHandle<std::io::Result<()>>,
 ) -> anyhow::Result<()> {
     tokio::select! {
@@ -278,7 +262,7 @@ async fn stop_on_signal(
     }
     tracing::info!("stopping: requests are answered to their end; once more stops at once");
     tokio::select! {
-        () = handles.drain() => {}
+        _ = join_all(handles.iter().map(|handle| handle.stop(true))) => {}
         () = signals.next() => std::process::exit(1),
     }
     Ok(())

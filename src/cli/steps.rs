@@ -5,6 +5,7 @@ use std::{error::Error, time::Instant};
 use super::say;
 use crate::{
     cause::causes,
+    directory::DirectoryError,
     federation::{FederationError, PeerError},
 };
 
@@ -53,6 +54,25 @@ impl Failed for FederationError {
                 "something else than an identity server may answer there; its operator can tell"
             }
             _ => return None,
+        })
+    }
+}
+
+impl Failed for DirectoryError {
+    fn remedy(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unreachable(_) => {
+                "see whether it runs there, and whether its certificate is one that this server \
+                 trusts (`ca_file`)"
+            }
+            Self::TimedOut => {
+                "it is slow or doesn't answer; `timeout` says how long it is waited for"
+            }
+            Self::Refused(_) => "see its own log; name, password or secret may be wrong",
+            Self::Malformed(_) => {
+                "something else may answer there; docs/directories.md tells what is expected"
+            }
+            Self::Forgotten | Self::Unsupported | Self::Busy | Self::Resting => return None,
         })
     }
 }

@@ -34,8 +34,16 @@ pub struct Limits {
     pub invite_per_client: Rate,
     /// Invitations of one address.
     pub invite_per_address: Rate,
+    /// Logins with a 3PID from one client address.
+    pub login_per_client: Rate,
+    /// Logins with one 3PID.
+    pub login_per_address: Rate,
     /// Signatures for invitations and unbinds asked for without an account, from one client address.
     pub proof_per_client: Rate,
+    /// Passwords that are tried as one user.
+    pub credentials_per_user: Rate,
+    /// Passwords that are tried from one client address, which is a homeserver's.
+    pub credentials_per_client: Rate,
     /// Text messages to one number.
     pub sms_per_address: Rate,
     /// Text messages asked for from one network: /24 of IPv4, /64 of IPv6.
@@ -73,7 +81,11 @@ pub(super) fn read_limits(s: &mut Section<'_, '_>) -> Limits {
         invite_per_account: s.get("invite_per_account", rate(100, hours(1))),
         invite_per_client: s.get("invite_per_client", rate(1000, hours(24))),
         invite_per_address: s.get("invite_per_address", rate(20, hours(24))),
+        login_per_client: s.get("login_per_client", rate(100, hours(1))),
+        login_per_address: s.get("login_per_address", rate(10, minutes(10))),
         proof_per_client: s.get("proof_per_client", rate(300, minutes(10))),
+        credentials_per_user: s.get("credentials_per_user", rate(30, minutes(10))),
+        credentials_per_client: s.get("credentials_per_client", rate(1000, minutes(10))),
         sms_per_address: s.get("sms_per_address", rate(5, hours(24))),
         sms_per_network: s.get("sms_per_network", rate(20, hours(1))),
         sms_per_account: s.get("sms_per_account", rate(5, hours(1))),

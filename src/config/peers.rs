@@ -52,7 +52,8 @@ pub struct Replication {
     pub ca_file: PathBuf,
 }
 
-pub(super) fn read_peers(s: &mut Section<'_, '_>) -> Peers {
+/// `has_certificate` tells whether neighbours can be told who this server is.
+pub(super) fn read_peers(s: &mut Section<'_, '_>, has_certificate: bool) -> Peers {
     let forward: Vec<BaseUrl> = s.list("forward", Vec::new());
     for BaseUrl(url) in &forward {
         must_be_https(s, "forward", url);
@@ -63,15 +64,27 @@ pub(super) fn read_peers(s: &mut Section<'_, '_>) -> Peers {
         forward: forward.into_iter().map(text).collect(),
         timeout: s.get("timeout", Duration::from_secs(2)),
         lookup_interval: s.get("lookup_interval", hours(6)),
-        replicate: s.sections("replicate", neighbour).into_iter().flatten().collect(),
+        replicate: s
+            .sections("replicate", |s| neighbour(s, has_certificate))
+            .into_iter()
+            .flatten()
+            .collect(),
     }
 }
 
-fn neighbour(s: &mut Section<'_, '_>) -> Option<Neighbour> {
+fn neighbour(s: &mut Section<'_, '_>, has_certificate: bool) -> Option<Neighbour> {
     let name = s.required("name");
     let url: Option<BaseUrl> = s.optional("url");
     if let Some(BaseUrl(url)) = &url {
         must_be_https(s, "url", url);
+        if url.scheme() == "https" && !has_certificate {
+            let remedy = "give `certificate`, `key` and `ca_file` under [replication], or no `url`";
+            s.fault(
+                &["url"],
+                "a neighbour is told by mutual TLS, which takes a certificate",
+                remedy,
+            );
+        }
     }
     let keys: Vec<PublicKey> = s.list("keys", Vec::new());
     if keys.is_empty() {
@@ -95,7 +108,8 @@ fn must_be_https(s: &mut Section<'_, '_>, key: &str, url: &Url) {
     }
 }
 
-pub(super) fn read_replication(s: &mut Section<'_, '_>) -> Option<Replication> {
+/// Answers as well whether certificates were to be given, rightly or not.
+pub(super) fn read_replication(s: &mut Section<'_, '_>) -> (Option<Replication>, bool) {
     let listen = s.list("listen", Vec::new());
     let files = ["certificate", "key", "ca_file"];
     let is_used = !listen.is_empty() || files.iter().any(|file| s.given(file));
@@ -105,6 +119,12 @@ pub(super) fn read_replication(s: &mut Section<'_, '_>) -> Option<Replication> {
         must_be_readable(s, file, path.as_ref());
         paths.extend(path);
     }
-    let [certificate, key, ca_file] = <[PathBuf; 3]>::try_from(paths).ok()?;
-    Some(Replication { listen, certificate, key, ca_file })
+    let replication = <[PathBuf; 3]>::try_from(paths).ok();
+    let replication = replication.map(|[certificate, key, ca_file]| Replication {
+        listen,
+        certificate,
+        key,
+        ca_file,
+    });
+    (replication, is_used)
 }

@@ -180,6 +180,18 @@ impl<'i> Section<'_, 'i> {
         self.reading.places.contains_key(full_name)
     }
 
+    /// Where a key lies that has been asked for, for who finds a fault in it later: file and line,
+    /// or the variable, and its full name.
+    pub(super) fn place_of(&self, key: &str) -> String {
+        let name = self.full(key);
+        match self.reading.places.get(&name).unwrap_or(&self.place) {
+            Place::Byte(byte) => {
+                format!("{}:{}: {name}", self.reading.file, self.reading.position(*byte).0)
+            }
+            Place::Variable(variable) => format!("{variable}: {name}"),
+        }
+    }
+
     /// A secret, given as `key` itself or as `key_file`, a file that holds it.
     ///
     /// A variable goes before the file in this too, whichever of the two it gives.
@@ -201,7 +213,7 @@ impl<'i> Section<'_, 'i> {
     }
 
     /// A secret as the value of `key`; no fault shows what is there.
-    fn plain_secret(&mut self, key: &str) -> Option<SecretString> {
+    pub(super) fn plain_secret(&mut self, key: &str) -> Option<SecretString> {
         let Entry { place, node } = self.take(key)?;
         match node {
             Node::Value(DeValue::String(text)) if !text.is_empty() => {

@@ -1,20 +1,19 @@
 //! The sections of the configuration: their keys, defaults and what spans keys.
 
-use std::{
-    collections::BTreeMap, fs, net::IpAddr, net::SocketAddr, num::NonZeroU32, time::Duration,
-};
+use std::{fs, net::IpAddr, net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use ipnet::IpNet;
 use lettre::{Address, message::Mailbox};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::{Host, Url};
 
 use super::{
-    Accounts, Algorithm, Api, BaseUrl, CodeDigits, Config, Database, DatabaseKind, Dns, Email,
-    EmailTransport, Federation, Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Memory,
-    Metrics, NameServer, PathBuf, Policy, PolicyText, Port, Rotation, Section, Server, ServerName,
-    Sessions, Signing, Smtp, SmtpSecurity, Text, Tls, UrlHost, Way, is_language, one_lookup_fits,
-    read_brands, read_limits, read_mediums, read_messages, read_peers, read_replication, read_sms,
+    Accounts, Algorithm, Api, BaseUrl, CodeDigits, Config, Dns, Email, EmailTransport, Federation,
+    Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Memory, Metrics, NameServer, PathBuf,
+    Port, Rotation, Section, Server, ServerName, Sessions, Signing, Smtp, SmtpSecurity, Text, Tls,
+    UrlHost, Way, homeserver_is_another, one_lookup_fits, read_brands, read_credentials,
+    read_database, read_directories, read_gateway, read_limits, read_mediums, read_messages,
+    read_peers, read_replication, read_sms, read_terms, read_user_directory, read_well_known,
 };
 
 /// The server's name where none is given.
@@ -30,14 +29,17 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
     let is_trial = !root.was_given("server.name");
     let sms = root.section("sms", |s| read_sms(s, is_trial));
     let dns = root.section("dns", dns);
+    let (replication, has_certificate) = root.section("replication", read_replication);
+    let gateway = root.section("gateway", read_gateway);
+    homeserver_is_another(root, server.as_ref(), gateway.as_ref());
     Some(Config {
-        database: root.section("database", database),
+        database: root.section("database", read_database),
         signing: root.section("signing", |s| Signing {
             key_file: s.get("key_file", "bindery-data/signing.key".into()),
         }),
         accounts: root
             .section("accounts", |s| Accounts { homeservers: s.list("homeservers", Vec::new()) }),
-        terms: root.section("terms", terms),
+        terms: root.section("terms", read_terms),
         sessions: root.section("sessions", sessions),
         mediums: root.section("mediums", read_mediums),
         messages: root.section("messages", read_messages),
@@ -46,8 +48,13 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Option<Config> {
         lookup,
         federation: root.section("federation", federation),
         dns,
-        peers: root.section("peers", read_peers),
-        replication: root.section("replication", read_replication),
+        peers: root.section("peers", |s| read_peers(s, has_certificate)),
+        replication,
+        directories: read_directories(root),
+        user_directory: read_user_directory(root),
+        gateway,
+        well_known: root.section("well_known", read_well_known),
+        credentials: root.section("credentials", read_credentials),
         limits,
         api: root.section("api", |s| s.section("v1", api)),
         metrics: Metrics { networks: root.section("metrics", |s| s.list("networks", loopback())) },
@@ -97,7 +104,14 @@ fn server(s: &mut Section<'_, '_>) -> Option<Server> {
 fn dns(s: &mut Section<'_, '_>) -> Dns {
     let nameservers: Vec<NameServer> = s.list("nameservers", Vec::new());
     let nameservers = nameservers.into_iter().map(|NameServer(at)| at).collect();
-    Dns { nameservers, dnssec: s.get("dnssec", false) }
+    let dnssec = s.get("dnssec", false);
+    let trust_anchor_file: Option<PathBuf> = s.optional("trust_anchor_file");
+    must_be_readable(s, "trust_anchor_file", trust_anchor_file.as_ref());
+    if trust_anchor_file.is_some() && !dnssec {
+        let remedy = "set dnssec = true, or leave the file out";
+        s.fault(&["trust_anchor_file"], "nothing is validated without `dnssec`", remedy);
+    }
+    Dns { nameservers, dnssec, trust_anchor_file }
 }
 
 /// `[api.v1]`
@@ -142,85 +156,6 @@ pub(super) fn must_be_readable(s: &mut Section<'_, '_>, key: &str, path: Option<
         let message = format!("{} {problem}", path.display());
         s.fault(&[key], &message, "name a file that can be read");
     }
-}
-
-fn database(s: &mut Section<'_, '_>) -> Database {
-    let url = s.secret("url");
-    if let Some(url) = &url
-        && let Err((message, remedy)) = usable(url, cfg!(feature = "postgres"))
-    {
-        s.fault(&["url", "url_file"], message, remedy);
-    }
-    Database {
-        url: url.unwrap_or_else(|| SecretString::from("sqlite:bindery-data/bindery.db")),
-        max_connections: s.get("max_connections", count(8)),
-    }
-}
-
-/// What is wrong with a database URL, and the remedy; neither shows the URL.
-fn usable(url: &SecretString, with_postgres: bool) -> Result<(), (&'static str, &'static str)> {
-    match DatabaseKind::of(url.expose_secret()) {
-        None => Err((
-            "names no database that Bindery knows",
-            "write sqlite:path/to/bindery.db or postgres://user@host/database",
-        )),
-        Some(DatabaseKind::Postgres(_)) if !with_postgres => Err((
-            "this build has no PostgreSQL",
-            "build it with --features postgres, or use sqlite:path/to/bindery.db",
-        )),
-        Some(DatabaseKind::Sqlite(path)) if path.as_os_str().is_empty() => {
-            Err(("has no path", "write sqlite:path/to/bindery.db"))
-        }
-        // Each connection would have a database of its own.
-        Some(DatabaseKind::Sqlite(path)) if path.as_os_str() == ":memory:" => Err((
-            "has to be a file: several connections share it",
-            "write sqlite:path/to/bindery.db",
-        )),
-        Some(_) => Ok(()),
-    }
-}
-
-fn terms(s: &mut Section<'_, '_>) -> BTreeMap<String, Policy> {
-    let mut policies = BTreeMap::new();
-    for id in s.remaining() {
-        if !is_opaque_id(&id) {
-            let message = "a policy id has 1 to 255 letters, digits and any of - . _ ~";
-            s.refuse(&id, message, "write for example: [terms.privacy]");
-        } else if let Some(policy) = s.section(&id, policy) {
-            policies.insert(id, policy);
-        }
-    }
-    policies
-}
-
-/// By [opaque identifiers](https://spec.matrix.org/v1.19/appendices/#opaque-identifiers).
-fn is_opaque_id(id: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    (1..=255).contains(&id.len()) && id.bytes().all(fits)
-}
-
-fn policy(s: &mut Section<'_, '_>) -> Option<Policy> {
-    let version = s.required("version").map(|Text(version)| version);
-    let mut languages = s.remaining();
-    languages.retain(|key| is_language(key));
-    if languages.is_empty() {
-        let remedy = "write for example: en = { name = \"Privacy policy\", url = \"https://…\" }";
-        s.fault(&["en"], "missing; a policy needs at least one language", remedy);
-    }
-    s.also_known("a language code such as en");
-    let mut texts = BTreeMap::new();
-    for language in languages {
-        if let Some(text) = s.section(&language, policy_text) {
-            texts.insert(language, text);
-        }
-    }
-    Some(Policy { version: version?, texts })
-}
-
-fn policy_text(s: &mut Section<'_, '_>) -> Option<PolicyText> {
-    let (name, url) = (s.required("name"), s.required("url"));
-    let Text(name) = name?;
-    Some(PolicyText { name, url: url? })
 }
 
 fn sessions(s: &mut Section<'_, '_>) -> Sessions {
@@ -376,18 +311,4 @@ pub(super) const fn minutes(number: u64) -> Duration {
 
 pub(super) const fn hours(number: u64) -> Duration {
     minutes(number * 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_build_without_postgres_says_how_to_have_it() {
-        let url = SecretString::from("postgres://bindery:secret@db.example/bindery");
-        let (message, remedy) = usable(&url, false).unwrap_err();
-        assert_eq!(message, "this build has no PostgreSQL");
-        assert!(remedy.contains("--features postgres"), "{remedy}");
-        assert!(usable(&url, true).is_ok());
-    }
 }

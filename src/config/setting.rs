@@ -10,12 +10,14 @@ use std::{
 use ipnet::IpNet;
 use lettre::message::Mailbox;
 use regex::Regex;
+use secrecy::SecretString;
 use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 use url::{Host, Url};
 
 use super::{
-    Algorithm, HttpMethod, LogFormat, Originator, ProviderName, Rate, ServerName, SmtpSecurity,
+    Algorithm, HttpMethod, HttpPaths, KindName, LogFormat, MxidTemplate, Originator, ProviderName,
+    Rate, ServerName, SmtpSecurity, is_postgres,
 };
 use crate::matrix::{phone::Country, signing::decode_base64};
 
@@ -59,6 +61,9 @@ pub(super) struct MailHost(pub(super) String);
 
 /// Where the server can be reached: http or https, without user name, query and fragment.
 pub(super) struct BaseUrl(pub(super) Url);
+
+/// Where a PostgreSQL is that follows another; may hold a password.
+pub(super) struct ReplicaUrl(pub(super) SecretString);
 
 /// A name server; its port is 53 where none is given.
 pub(super) struct NameServer(pub(super) SocketAddr);
@@ -137,12 +142,23 @@ texts! {
         "log" => Self::Log,
         _ => return None,
     });
+    KindName: "ldap, sql, synapse, http or exec", "\"ldap\"", Self::named;
+    MxidTemplate: "a user id with one name in braces in place of what differs",
+        "\"@{uid}:example.org\"", |text| text.parse().ok();
+    HttpPaths: "ma1sd, mxisd or either", "\"either\"", |text| Some(match text {
+        "ma1sd" => Self::Ma1sd,
+        "mxisd" => Self::Mxisd,
+        "either" => Self::Either,
+        _ => return None,
+    });
     HttpMethod: "GET, POST or PUT", "\"POST\"", |text| Some(match text {
         "GET" => Self::Get,
         "POST" => Self::Post,
         "PUT" => Self::Put,
         _ => return None,
     });
+    ReplicaUrl: "the URL of a PostgreSQL", "\"postgres://bindery@replica/bindery\"",
+        |text| is_postgres(text).then(|| Self(text.into()));
     PathBuf: "a path", "\"/path/to/it\"", |text| (!text.is_empty()).then(|| Self::from(text));
     ServerName: "a host name or an IP address, with or without :port", "\"id.example.org\"",
         |text| text.parse().ok();

@@ -364,7 +364,7 @@ fn without_variables(template: &str) -> String {
 }
 
 /// Codes and logins must not cross foreign networks in plain.
-fn must_be_private_or_https(s: &mut Section<'_, '_>, key: &str, url: &Url) {
+pub(super) fn must_be_private_or_https(s: &mut Section<'_, '_>, key: &str, url: &Url) {
     let is_private = match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_private(),
         Some(Host::Ipv6(ip)) => ip.is_unique_local(),

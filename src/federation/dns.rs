@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     net::{IpAddr, SocketAddr},
+    path::Path,
     time::Duration,
 };
 
@@ -12,10 +13,12 @@ use hickory_resolver::{
     net::{NetError, runtime::TokioRuntimeProvider},
     proto::{
         ProtoError,
+        dnssec::TrustAnchors,
         rr::{Name, RData, Record, RecordType, rdata::SRV},
     },
 };
 
+use super::SetupError;
 use crate::{config, secret};
 
 /// Asks the name servers of the configuration, else those of the system.
@@ -71,11 +74,20 @@ pub(super) enum Service {
 impl Resolver {
     /// Reads the system's configuration if none is given.
     ///
-    /// Fails if the system's can't be read.
-    pub(super) fn new(dns: &config::Dns) -> Result<Self, NetError> {
-        let mut forgetful = builder(dns)?;
-        forgetful.options_mut().cache_size = 0;
-        Ok(Self { remembering: builder(dns)?.build()?, forgetful: forgetful.build()? })
+    /// Fails if the system's, or the keys for DNSSEC, can't be read.
+    pub(super) fn new(dns: &config::Dns) -> Result<Self, SetupError> {
+        let resolver = |cache_size: Option<u64>| {
+            let mut builder =
+                builder(dns).map_err(|error| SetupError::NameServers(error.into()))?;
+            if let Some(size) = cache_size {
+                builder.options_mut().cache_size = size;
+            }
+            if let Some(file) = dns.trust_anchor_file.as_ref().filter(|_| dns.dnssec) {
+                builder = builder.with_trust_anchor(trust_anchors(file)?.into());
+            }
+            builder.build().map_err(|error| SetupError::NameServers(error.into()))
+        };
+        Ok(Self { remembering: resolver(None)?, forgetful: resolver(Some(0))? })
     }
 
     /// The addresses of `host`, aliases followed.
@@ -157,6 +169,21 @@ fn builder(dns: &config::Dns) -> Result<ResolverBuilder<TokioRuntimeProvider>, N
     options.preserve_intermediates = true;
     options.validate = dns.dnssec;
     Ok(builder)
+}
+
+/// The keys in the file; with those of the public root, unless the file has some for a root.
+fn trust_anchors(file: &Path) -> Result<TrustAnchors, SetupError> {
+    let mut anchors = TrustAnchors::from_file(file).map_err(|error| SetupError::TrustAnchors {
+        path: file.to_owned(),
+        source: error.into(),
+    })?;
+    if anchors.is_empty() {
+        let public = TrustAnchors::default();
+        for key in (0..public.len()).filter_map(|index| public.get(index)) {
+            anchors.insert(key);
+        }
+    }
+    Ok(anchors)
 }
 
 fn name_server(address: &SocketAddr) -> NameServerConfig {

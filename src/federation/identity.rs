@@ -143,6 +143,26 @@ impl Federation {
         let Some(domain) = a_label(domain) else { return Ok(Discovered::Nothing) };
         self.peers.identities.find(&self.peers.client, &domain).await
     }
+
+    /// Of how many domains it is remembered where their identity server is.
+    #[must_use]
+    pub fn known_domains(&self) -> u64 {
+        self.peers.identities.domains.run_pending_tasks();
+        self.peers.identities.domains.entry_count()
+    }
+
+    /// The targets of the service records of `domain` that are passed over since their names are
+    /// aliases, as they were found last.
+    pub async fn passed_over(&self, domain: &str) -> Vec<String> {
+        let domains = &self.peers.identities.domains;
+        let Some(known) = a_label(domain).and_then(|domain| domains.get(&domain)) else {
+            return Vec::new();
+        };
+        match &known.lock().await.finding {
+            Some(Finding::Service(_, aliases)) => aliases.clone(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// Finds identity servers, and remembers them.

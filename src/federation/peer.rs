@@ -1,11 +1,12 @@
 //! What is asked of another identity server, by API v2 and, where it has none, by API v1.
 
+mod public_keys;
+
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
 };
 
-use moka::sync::Cache;
 use reqwest::{
     Method,
     header::{HeaderMap, RETRY_AFTER},
@@ -14,14 +15,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, Call, Federation, FederationError, MAX_ANSWER, PeerAddress, percent_encoded};
-use crate::{
-    clock::{SharedClock, millis},
-    matrix::{
-        id::{ServerName, UserId},
-        json::Object,
-        signing::decode_base64,
-    },
+use crate::matrix::{
+    id::{ServerName, UserId},
+    json::Object,
 };
+
+pub(super) use public_keys::PeerKeys;
 
 const V2: &str = "/_matrix/identity/v2";
 
@@ -29,12 +28,6 @@ const V1: &str = "/_matrix/identity/api/v1";
 
 /// The longest answer to a lookup in bytes.
 const MAX_MAPPINGS: usize = 1024 * 1024;
-
-/// How long a peer's public key holds.
-const KEY_LIFETIME: Duration = Duration::from_hours(1);
-
-/// The most public keys that are remembered.
-const MAX_KEYS: u64 = 4096;
 
 /// The longest access token or pepper in bytes.
 const MAX_WORD: usize = 1024;
@@ -128,18 +121,6 @@ pub struct PeerVersions {
     pub v1: bool,
     /// API v2.
     pub v2: bool,
-}
-
-/// The public keys of peers, remembered.
-pub(super) struct PeerKeys {
-    keys: Cache<(PeerAddress, String), ([u8; 32], i64)>,
-    clock: SharedClock,
-}
-
-impl PeerKeys {
-    pub(super) fn new(clock: SharedClock) -> Self {
-        Self { keys: Cache::new(MAX_KEYS), clock }
-    }
 }
 
 /// Each takes no longer than the time-out of peers.
@@ -304,33 +285,6 @@ impl Federation {
         Ok(found.collect())
     }
 
-    /// The public key that `peer` serves under `key_id`; `None` where it has no such key.
-    ///
-    /// Fails if it doesn't say.
-    pub async fn public_key(
-        &self,
-        peer: &PeerAddress,
-        key_id: &str,
-    ) -> Result<Option<[u8; 32]>, PeerError> {
-        let PeerKeys { keys, clock } = &self.peers.keys;
-        let now_ms = clock.now_ms();
-        let name = (peer.clone(), key_id.to_owned());
-        if let Some((key, _)) = keys.get(&name).filter(|(_, until_ms)| now_ms < *until_ms) {
-            return Ok(Some(key));
-        }
-        for api in [V1, V2] {
-            let path = peer.path(&format!("{api}/pubkey/{}", percent_encoded(key_id)));
-            let answer = self.peer_call(peer, &get(&path), MAX_ANSWER).await?;
-            if answer.status == 404 {
-                continue;
-            }
-            let key = key_of(&read(&answer)?).ok_or(FederationError::Malformed)?;
-            keys.insert(name, (key, now_ms.saturating_add(millis(KEY_LIFETIME))));
-            return Ok(Some(key));
-        }
-        Ok(None)
-    }
-
     async fn post(
         &self,
         peer: &PeerAddress,
@@ -423,10 +377,6 @@ fn is_word(text: &str) -> bool {
 
 fn user_id(value: &Value) -> Option<UserId> {
     value.as_str()?.parse().ok()
-}
-
-fn key_of(object: &Object) -> Option<[u8; 32]> {
-    decode_base64(object.get("public_key")?.as_str()?)?.try_into().ok()
 }
 
 /// A policy: an object that has its version, and an object for each language.

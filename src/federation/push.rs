@@ -23,7 +23,7 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest part of an answer that is read: where it is a refusal, it says why.
-const MAX_ANSWER: usize = 4 * 1024;
+const MAX_ANSWER: usize = 8 * 1024;
 
 /// Where neighbours are pushed to, below their base URL.
 const PATH: &str = "/_matrix/identity/replicate/v1/push";

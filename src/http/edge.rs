@@ -21,6 +21,7 @@ use ipnet::IpNet;
 use super::{
     extract::ClientAddress,
     lookup::{HASH_DETAILS, LOOKUP},
+    through::{CLIENT, OfHomeserver},
 };
 use crate::{app::App, secret};
 
@@ -48,14 +49,17 @@ pub(super) async fn edge(
     let client = client_address(&request);
     request.extensions_mut().insert(ClientAddress(client));
     let method = request.method().clone();
-    let mut response = if method == Method::OPTIONS {
+    let mut response = if method == Method::OPTIONS && !is_for_homeserver(&request) {
         request.into_response(HttpResponse::Ok().json(serde_json::Map::new()))
     } else {
         next.call(request).await?.map_into_boxed_body()
     };
-    for (name, value) in CORS {
-        let name = HeaderName::from_static(name);
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    // The homeserver says by itself what browsers may see of its answers.
+    if !response.response().extensions().contains::<OfHomeserver>() {
+        for (name, value) in CORS {
+            let name = HeaderName::from_static(name);
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
     }
     // The pattern in place of the path, no query: neither tokens nor addresses are logged.
     let asked = response.request().path();
@@ -79,6 +83,12 @@ pub(super) async fn edge(
         );
     }
     Ok(response)
+}
+
+/// Whether a request is one that the homeserver behind this server answers.
+fn is_for_homeserver(request: &ServiceRequest) -> bool {
+    let app = request.app_data::<Data<App>>();
+    request.path().starts_with(CLIENT) && app.is_some_and(|app| app.homeserver.is_some())
 }
 
 /// Where the request comes from: the address of the connection, or, when that is a trusted

@@ -15,6 +15,7 @@ use crate::{
     cause::causes,
     delivery::DeliveryError,
     federation::{FederationError, OpenIdError},
+    homeserver::HomeserverError,
     matrix::{medium::Medium, threepid::InvalidAddress},
     rate_limit::Exceeded,
     service::{
@@ -43,6 +44,8 @@ pub(crate) enum ApiError {
     BodyTooLarge(usize),
     #[error("The body didn't arrive in time")]
     BodyTooSlow,
+    #[error("The body broke off")]
+    BodyGone,
     #[error("There are more addresses than the {0} that one lookup may have")]
     TooManyAddresses(usize),
     #[error("Missing: {0}")]
@@ -105,6 +108,10 @@ pub(crate) enum ApiError {
     HomeserverUnreachable(#[source] FederationError),
     #[error("The homeserver didn't answer in time")]
     HomeserverTimedOut,
+    #[error("The homeserver can't be reached right now: try again in a moment")]
+    Homeserver(#[source] HomeserverError),
+    #[error("The request comes back to this server again and again")]
+    Loop,
     #[error("The server can't do this right now: try again in a moment")]
     Unavailable(#[source] StoreError),
     #[error("Internal error")]
@@ -129,6 +136,7 @@ impl ApiError {
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
             Self::TooManyAddresses(_) => (StatusCode::BAD_REQUEST, "M_TOO_LARGE"),
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN"),
+            Self::BodyGone => (StatusCode::BAD_REQUEST, "M_UNKNOWN"),
             Self::MissingParams(_) => (StatusCode::BAD_REQUEST, "M_MISSING_PARAMS"),
             Self::InvalidParam(_) | Self::NoSuchSessionToSubmit => {
                 (StatusCode::BAD_REQUEST, "M_INVALID_PARAM")
@@ -159,8 +167,13 @@ impl ApiError {
             Self::LimitExceeded(_) | Self::SessionDead(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED")
             }
-            Self::HomeserverUnreachable(_) => (StatusCode::BAD_GATEWAY, "M_UNKNOWN"),
-            Self::HomeserverTimedOut => (StatusCode::GATEWAY_TIMEOUT, "M_UNKNOWN"),
+            Self::HomeserverTimedOut | Self::Homeserver(HomeserverError::TimedOut) => {
+                (StatusCode::GATEWAY_TIMEOUT, "M_UNKNOWN")
+            }
+            Self::HomeserverUnreachable(_) | Self::Homeserver(_) => {
+                (StatusCode::BAD_GATEWAY, "M_UNKNOWN")
+            }
+            Self::Loop => (StatusCode::LOOP_DETECTED, "M_UNKNOWN"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN"),
         }
@@ -210,6 +223,17 @@ impl ApiError {
             }
             Self::NoSuchAddress(cause) | Self::DestinationRejected(cause) => {
                 tracing::info!(cause = causes(cause), "a message has nowhere to go");
+            }
+            Self::Homeserver(cause) => {
+                tracing::error!(
+                    cause = causes(cause),
+                    "the homeserver (`[gateway]`) gave no answer"
+                );
+            }
+            Self::Loop => {
+                tracing::error!(
+                    "gateway.homeserver leads back here: name where the homeserver listens"
+                );
             }
             Self::HomeserverUnreachable(cause) => {
                 tracing::info!(cause = causes(cause), "a homeserver could not be asked");

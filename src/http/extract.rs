@@ -1,6 +1,11 @@
 //! What handlers take from a request.
 
-use std::{future::Ready, hash::Hash, net::IpAddr, time::Duration};
+use std::{
+    future::Ready,
+    hash::Hash,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
@@ -26,7 +31,7 @@ pub(super) const LOOKUP_BODY_LIMIT: usize = 2 * 1024 * 1024;
 
 /// How much of a body that is too large is read all the same, in bytes: a client that is still
 /// sending when the connection closes never sees the answer.
-const DRAIN_LIMIT: usize = 8 * 1024 * 1024;
+pub(super) const DRAIN_LIMIT: usize = 8 * 1024 * 1024;
 
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -261,6 +266,12 @@ impl FromRequest for Validator {
 
 /// Where API v1 lies.
 pub(super) const V1: &str = "/_matrix/identity/api/v1";
+
+/// Whether the other end of a connection is a proxy that is trusted.
+pub(super) fn is_trusted_peer(app: &App, peer: Option<SocketAddr>) -> bool {
+    let trusted = &app.config.server.trusted_proxies;
+    peer.is_some_and(|peer| trusted.iter().any(|net| net.contains(&peer.ip().to_canonical())))
+}
 
 /// Where a request comes from, by the connection or by a proxy that is trusted.
 #[derive(Debug, Clone, Copy)]

@@ -6,11 +6,6 @@ use serde_json::{Value, json};
 use super::{error::ApiError, extract::Query};
 use crate::{app::App, service};
 
-/// `GET /.well-known/matrix/server` — [spec](https://spec.matrix.org/v1.19/server-server-api/#getwell-knownmatrixserver)
-pub(super) async fn well_known(app: Data<App>) -> Json<Value> {
-    Json(json!({ "m.server": service::openid::place(&app.config.server) }))
-}
-
 /// `GET /_matrix/federation/v1/openid/userinfo` — [spec](https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1openiduserinfo)
 pub(super) async fn userinfo(app: Data<App>, query: Query) -> Result<Json<Value>, ApiError> {
     let token = query.0.text("access_token").map_err(|_| ApiError::UnknownToken)?;

@@ -74,6 +74,7 @@ pub(super) async fn metrics(
         return Err(ApiError::UnknownEndpoint);
     }
     service::index::tell_monitoring(&app);
+    app.measure_memory();
     let text = app.metrics.encode().map_err(|error| ApiError::Internal(error.into()))?;
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(text))
 }

@@ -1,5 +1,6 @@
 //! Lookups by API v1, for neighbours that know no v2: without accounts, in plain, where they are
-//! switched on. They are answered from what is known here; peers are never asked for them.
+//! switched on. They are answered from what is known here and from what peers said a while ago; peers
+//! are never asked for them.
 
 use actix_web::{
     guard::GuardContext,

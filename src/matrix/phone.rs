@@ -230,6 +230,12 @@ impl Phone {
         self.country().is_none()
     }
 
+    /// As people in its country write it: `07700 900001`.
+    #[must_use]
+    pub fn national(&self) -> String {
+        PHONE_NUMBER_UTIL.format(&self.number, PhoneNumberFormat::National).into_owned()
+    }
+
     /// As people write it: `+44 7700 900001`.
     #[must_use]
     pub fn international(&self) -> String {

@@ -22,7 +22,7 @@ use crate::{
         StoreError, Tx,
         changes::{self, Change, Position},
         peppers::{self, Pepper, Stage},
-        standing::{self, Held, Standing},
+        standing::{self, Held, Sources, Standing},
     },
 };
 
@@ -119,6 +119,16 @@ pub async fn catch_up(app: &App) -> Result<(), StoreError> {
     *feed = Some((position, moment));
     app.freshness.prove(moment);
     Ok(())
+}
+
+/// Brings in at once what this node has changed, and tells others; where that fails the database
+/// answers until it has been caught up.
+pub async fn hear(app: &App) {
+    app.index.telling_is_due.notify_one();
+    if let Err(error) = catch_up(app).await {
+        tracing::warn!(%error, "changes can't be read: the database answers meanwhile");
+        app.freshness.doubt();
+    }
 }
 
 async fn take_in(app: &App, changes: Vec<Change>) -> Result<(), StoreError> {
@@ -218,12 +228,13 @@ impl Known {
         let for_ever = |held: &&Held| {
             held.not_before <= now_ms && held.not_after >= now_ms.saturating_add(FOR_EVER_MS)
         };
-        let held = match (&standing.own, standing.theirs.as_slice()) {
-            (None, []) => return Self::Nobody,
-            // What was bound here goes before what others say.
-            (Some(own), _) => Some(own),
-            (None, [only]) => Some(only),
-            (None, _) => None,
+        // What was bound here goes before what directories say, and that before neighbours.
+        let held = match (&standing.own, &standing.in_directory, standing.theirs.as_slice()) {
+            (Some(own), ..) => Some(own),
+            (None, Some(mxid), _) => return Self::User(mxid.clone()),
+            (None, None, []) => return Self::Nobody,
+            (None, None, [only]) => Some(only),
+            (None, None, _) => None,
         };
         held.filter(for_ever).map_or(Self::Ask, |held| Self::User(held.mxid.clone()))
     }
@@ -237,6 +248,11 @@ impl Known {
     }
 }
 
+/// Who is believed beside what was bound here.
+fn sources(app: &App) -> Sources {
+    Sources { origins: app.believed_origins(), directories: app.copied_directories() }
+}
+
 /// Sets what `generations` say of `threepids`. The caller holds the turn.
 async fn set(
     app: &App,
@@ -246,9 +262,9 @@ async fn set(
     if generations.is_empty() {
         return Ok(());
     }
-    let (origins, now_ms) = (app.believed_origins(), app.clock.now_ms());
+    let (sources, now_ms) = (sources(app), app.clock.now_ms());
     let read = move |tx: &mut Tx<'_>| {
-        let standings = standing::of(tx, &origins, &threepids)?;
+        let standings = standing::of(tx, &sources, &threepids)?;
         let mut sets = Vec::new();
         for generation in generations {
             for (threepid, standing) in &standings {
@@ -388,5 +404,5 @@ pub fn tell_monitoring(app: &App) {
     let bytes = generations.iter().map(|generation| generation.read(Table::bytes)).sum();
     let current = app.index.state().current;
     let entries = current.map_or(0, |generation| generation.read(Table::len));
-    app.metrics.set_index(entries, bytes, app.freshness.holds(), app.freshness.age());
+    app.metrics.index().set(entries, bytes, app.freshness.holds(), app.freshness.age());
 }

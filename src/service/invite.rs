@@ -16,9 +16,9 @@ use crate::{
     },
     messages::{Invitation, InvitationKind, Style},
     secret,
-    service::{openid, peers},
+    service::{directory, openid, peers},
     store::{
-        StoreError, Tx, associations,
+        StoreError, Tx, associations, directory_people,
         invites::{self, Invite, State},
         peer_associations,
     },
@@ -99,10 +99,13 @@ pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInv
         attempts: 0,
         last_error: None,
     };
-    let origins = app.believed_origins();
+    let (origins, directories) = (app.believed_origins(), app.copied_directories());
     app.store
         .write(move |tx| {
             let mut known = associations::hold_mxid_of(tx, &invite.threepid)?;
+            if known.is_none() && !directories.is_empty() {
+                known = directory_people::find(tx, &directories, &invite.threepid)?;
+            }
             if known.is_none() && !origins.is_empty() {
                 let now_ms = invite.created_at;
                 known = peer_associations::find(tx, &origins, &invite.threepid, now_ms)?
@@ -127,17 +130,20 @@ pub async fn store(app: &App, request: InviteRequest) -> Result<Stored, StoreInv
     Ok(Stored { token, ephemeral_key, display_name })
 }
 
-/// Who has bound the 3PID at a peer, unless somebody has bound it here.
+/// Who has the 3PID by a directory, or else has bound it at a peer, unless somebody has bound it
+/// here.
 async fn mxid_elsewhere(app: &App, request: &InviteRequest) -> Result<Option<UserId>, StoreError> {
-    if openid::is_peer(&request.sender) {
-        return Ok(None);
-    }
     let (threepid, now_ms) = (request.threepid.clone(), app.clock.now_ms());
     let is_bound = move |tx: &mut Tx<'_>| associations::find(tx, &threepid, now_ms);
     if app.store.read(is_bound).await?.is_some() {
         return Ok(None);
     }
-    Ok(peers::ask(app, [request.threepid.clone()]).await?.remove(&request.threepid))
+    let asked = [request.threepid.clone()];
+    let in_directory = directory::find(app, &asked).await.remove(&request.threepid);
+    if in_directory.is_some() || openid::is_peer(&request.sender) {
+        return Ok(in_directory);
+    }
+    Ok(peers::ask(app, asked).await?.remove(&request.threepid))
 }
 
 /// What is kept of a request: all but the token of a guest's account, which goes into the mail only.
@@ -311,8 +317,9 @@ pub async fn is_ephemeral_key(app: &App, key: Vec<u8>) -> Result<bool, StoreErro
 /// How many waiting 3PIDs are looked up at a time.
 const BATCH: i64 = 1000;
 
-/// Asks peers about 3PIDs for which invitations wait and which weren't looked up for long: who bound
-/// one elsewhere gets the invitations as if it had been here. Answers how many are owed now.
+/// Asks directories and peers about 3PIDs for which invitations wait and which weren't looked up for
+/// long: who has one by them gets the invitations as if it had been bound here. Answers how many are
+/// owed now.
 ///
 /// # Errors
 /// When the database fails.
@@ -326,22 +333,11 @@ pub async fn look_up_waiting(app: &App) -> Result<usize, StoreError> {
     }
     let looked_up = threepids.clone();
     app.store.write(move |tx| invites::set_looked_up(tx, &looked_up, now_ms)).await?;
-    let found = peers::ask(app, threepids).await?;
-    if found.is_empty() {
-        return Ok(0);
-    }
-    let owe = move |tx: &mut Tx<'_>| {
-        let mut owed = 0;
-        for (threepid, mxid) in &found {
-            owed += invites::owe(tx, threepid, mxid, now_ms)?;
-        }
-        Ok::<_, StoreError>(owed)
-    };
-    let owed = app.store.write(owe).await?;
-    if owed > 0 {
-        app.onbind_is_due.notify_one();
-    }
-    Ok(owed)
+    let mut found = directory::find(app, &threepids).await;
+    let unknown = threepids.into_iter().filter(|threepid| !found.contains_key(threepid));
+    let elsewhere = peers::ask(app, unknown.collect::<Vec<_>>()).await?;
+    found.extend(elsewhere);
+    directory::owe(app, found).await
 }
 
 /// Forgets invitations that nobody took for long.

@@ -1,23 +1,27 @@
 //! Hashes to user ids.
 
+mod memory;
+
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
+use self::memory::Kept;
 use crate::{
     app::{
         App,
-        index::{Generation, Hit, Phase, State},
-        peers::Said,
+        index::{Generation, Phase, State},
     },
     config::Algorithm,
-    index::{self, Key},
     matrix::{
         id::UserId,
         json::{NotCanonical, Object},
         medium::Mediums,
-        threepid::{LookupHash, ThreePid, decode_beginning, decode_hash},
+        threepid::{LookupHash, ThreePid, decode_hash},
     },
-    service::{openid, peers},
-    store::{StoreError, Tx, associations, peer_associations, peppers},
+    service::{directory, openid, peers},
+    store::{
+        StoreError, Tx, associations, directory_people, peer_associations,
+        peppers::{self, Stage},
+    },
 };
 
 /// Why a lookup wasn't answered.
@@ -133,9 +137,10 @@ impl<T: AsRef<str>> Query<'_, T> {
     }
 }
 
-/// The user ids of those addresses that are known. What is malformed matches nothing. What is
-/// unknown here is asked of peers where it came in plain, unless it is a peer that asks; of hashes
-/// only what peers said a while ago can be told.
+/// The user ids of those addresses that are known. What is malformed matches nothing. What came in
+/// plain and isn't bound here is asked of directories, and what they don't know of peers, unless it is
+/// a peer that asks; of hashes only what is in a copy of a directory and what peers said a while ago
+/// can be told.
 ///
 /// # Errors
 /// When the pepper isn't the current one.
@@ -150,6 +155,8 @@ pub async fn lookup<T: AsRef<str>>(
         Some(generation) if generation.pepper != query.pepper => {
             return Err(LookupError::InvalidPepper { current: generation.pepper.clone() });
         }
+        // Directories go before some of what is in memory.
+        Some(_) if query.algorithm == Algorithm::None => Some(query.all_asked(&app.mediums).await),
         Some(generation) => {
             let kept =
                 Kept { generation: &generation, asks_peers: asks_peers(app, caller, &query) };
@@ -190,18 +197,6 @@ impl<T: AsRef<str>> Query<'_, T> {
         }
         all
     }
-
-    /// The beginnings of the hashes that stand at `positions`.
-    fn keys(&self, mediums: &Mediums, positions: Range<usize>) -> Vec<(usize, Key)> {
-        let key = |position| {
-            let key = match self.algorithm {
-                Algorithm::Sha256 => decode_beginning(self.text(position))?,
-                Algorithm::None => index::key(&self.asked(mediums, position)?.hash),
-            };
-            Some((position, key))
-        };
-        positions.filter_map(key).collect()
-    }
 }
 
 /// The positions of `count` texts, some at a time.
@@ -209,69 +204,27 @@ fn slices(count: usize) -> impl Iterator<Item = Range<usize>> {
     (0..count).step_by(SLICE).map(move |start| start..count.min(start + SLICE))
 }
 
-/// A lookup in memory.
-struct Kept<'a> {
-    generation: &'a Generation,
-    /// Whether it matters what is unknown.
-    asks_peers: bool,
-}
-
-impl Kept<'_> {
-    /// Adds who is found to `mappings`, and who isn't to `unknown`; answers for what the database
-    /// has to be asked, if anything.
-    async fn lookup<T: AsRef<str>>(
-        &self,
-        app: &App,
-        query: &Query<'_, T>,
-        mappings: &mut Mappings,
-        unknown: &mut Vec<Asked>,
-    ) -> Option<Vec<Asked>> {
-        let mut asked = Vec::new();
-        for slice in slices(query.addresses.len()) {
-            if slice.start > 0 {
-                tokio::task::yield_now().await;
-            }
-            let keys = query.keys(&app.mediums, slice.clone());
-            let hits = self.generation.find_all(&keys, &mut mappings.mxids);
-            if self.asks_peers {
-                let is_hit = |position| hits.binary_search_by_key(&position, |hit| hit.0).is_ok();
-                let missed = slice.filter(|position| !is_hit(*position));
-                unknown.extend(missed.filter_map(|position| query.asked(&app.mediums, position)));
-            }
-            for (position, hit) in hits {
-                // Only its beginning was looked at.
-                let Some(hash) = query.asked(&app.mediums, position) else { continue };
-                match hit {
-                    Hit::User(range) => mappings.found.push((position, range)),
-                    Hit::Ask => asked.push(hash),
-                }
-            }
-        }
-        (!asked.is_empty()).then_some(asked)
-    }
-}
-
-/// Adds those of `asked` that the database knows to `mappings`; answers the others.
+/// Adds those of `asked` that the database knows to `mappings`, and of those that came in plain
+/// those that directories know; answers the others.
 async fn from_database(
     app: &App,
     pepper: &str,
     asked: Vec<Asked>,
     mappings: &mut Mappings,
 ) -> Result<Vec<Asked>, LookupError> {
-    let (now_ms, pepper, origins) = (app.clock.now_ms(), pepper.to_owned(), app.believed_origins());
-    let (asked, found) = app
-        .store
-        .read(move |tx| {
-            let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
-            if current.pepper != pepper {
-                return Err(LookupError::InvalidPepper { current: current.pepper });
-            }
-            let hashes: Vec<LookupHash> = asked.iter().map(|asked| asked.hash).collect();
-            let found = known_here(tx, (&origins, current.id), &hashes, now_ms)?;
-            Ok((asked, found))
-        })
-        .await?;
-    let mut unknown = Vec::new();
+    let (now_ms, hashes) = (app.clock.now_ms(), asked.iter().map(|asked| asked.hash).collect());
+    let search = Search { hashes, pepper: pepper.to_owned(), believed: Believed::of(app), now_ms };
+    let search = Arc::new(search);
+    let recent = search.clone();
+    let mut answer = app.store.read_recent(move |tx| recent.run(tx)).await?;
+    if answer.is_switching {
+        // A replica may not have heard yet which pepper is current.
+        answer = app.store.read(move |tx| search.run(tx)).await?;
+    }
+    let mut known = answer.known?;
+    let in_plain = asked.iter().filter_map(|asked| Some((asked.hash, asked.threepid.clone()?)));
+    known.ask_directories(app, in_plain).await;
+    let (found, mut unknown) = (known.all(), Vec::new());
     for asked in asked {
         match found.get(&asked.hash) {
             Some(mxid) => mappings.add(asked.position, mxid),
@@ -281,21 +234,99 @@ async fn from_database(
     Ok(unknown)
 }
 
-/// Who is behind `hashes`, made with the pepper `pepper_id`: by what was bound here, and else by
-/// what the neighbours `origins` say.
+/// What the database is asked for.
+struct Search {
+    hashes: Vec<LookupHash>,
+    pepper: String,
+    believed: Believed,
+    now_ms: i64,
+}
+
+/// What the database says.
+struct Found {
+    known: Result<Known, LookupError>,
+    /// Whether another pepper is about to become the current one.
+    is_switching: bool,
+}
+
+impl Search {
+    fn run(&self, tx: &mut Tx<'_>) -> Result<Found, StoreError> {
+        let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
+        let is_switching = peppers::next(tx)?.is_some_and(|next| next.stage == Stage::Announced);
+        let known = if current.pepper == self.pepper {
+            Ok(known_here(tx, (&self.believed, current.id), &self.hashes, self.now_ms)?)
+        } else {
+            Err(LookupError::InvalidPepper { current: current.pepper })
+        };
+        Ok(Found { known, is_switching })
+    }
+}
+
+/// Who is believed beside what was bound here.
+struct Believed {
+    /// Neighbours.
+    origins: Vec<String>,
+    /// Directories of which there are copies.
+    directories: Vec<String>,
+}
+
+impl Believed {
+    fn of(app: &App) -> Self {
+        Self { origins: app.believed_origins(), directories: app.copied_directories() }
+    }
+}
+
+/// What is known here without asking anybody.
+struct Known {
+    /// By what was bound here.
+    bound: HashMap<LookupHash, String>,
+    /// By what directories and neighbours say.
+    said: HashMap<LookupHash, String>,
+}
+
+impl Known {
+    /// Asks directories themselves about addresses that aren't bound here.
+    async fn ask_directories(
+        &mut self,
+        app: &App,
+        in_plain: impl Iterator<Item = (LookupHash, ThreePid)>,
+    ) {
+        let asked: HashMap<ThreePid, LookupHash> = in_plain
+            .filter(|(hash, _)| !self.bound.contains_key(hash))
+            .map(|(hash, threepid)| (threepid, hash))
+            .collect();
+        let threepids: Vec<ThreePid> = asked.keys().cloned().collect();
+        let found = directory::find(app, &threepids).await.into_iter();
+        let found =
+            found.filter_map(|(threepid, mxid)| Some((*asked.get(&threepid)?, mxid.into())));
+        self.said.extend(found);
+    }
+
+    /// What was bound here goes before what others say.
+    fn all(self) -> HashMap<LookupHash, String> {
+        let mut all = self.said;
+        all.extend(self.bound);
+        all
+    }
+}
+
+/// Who is behind `hashes`, made with the pepper `pepper_id`: by what was bound here, by the copies of
+/// directories, and by what neighbours say.
 fn known_here(
     tx: &mut Tx<'_>,
-    (origins, pepper_id): (&[String], i64),
+    (believed, pepper_id): (&Believed, i64),
     hashes: &[LookupHash],
     now_ms: i64,
-) -> Result<HashMap<LookupHash, String>, StoreError> {
-    let mut found: HashMap<LookupHash, String> = HashMap::new();
+) -> Result<Known, StoreError> {
+    let Believed { origins, directories } = believed;
+    let mut said: HashMap<LookupHash, String> = HashMap::new();
     if !origins.is_empty() {
-        let by = (origins, pepper_id);
-        found.extend(peer_associations::mxids_of_hashes(tx, by, hashes, now_ms)?);
+        let by = (origins.as_slice(), pepper_id);
+        said.extend(peer_associations::mxids_of_hashes(tx, by, hashes, now_ms)?);
     }
-    found.extend(associations::mxids_of_hashes(tx, pepper_id, hashes, now_ms)?);
-    Ok(found)
+    said.extend(directory_people::mxids_of_hashes(tx, (directories, pepper_id), hashes)?);
+    let bound = associations::mxids_of_hashes(tx, pepper_id, hashes, now_ms)?;
+    Ok(Known { bound: bound.into_iter().collect(), said })
 }
 
 /// The user ids of what is unknown here, as far as peers say or said.
@@ -307,15 +338,13 @@ async fn known_elsewhere(
     let said = peers::ask(app, in_plain).await?;
     let mxid = |asked: &Asked| match &asked.threepid {
         Some(threepid) => said.get(threepid).cloned(),
-        None => match app.peers.answers.get(&asked.hash) {
-            Some(Said::Found(mxid)) => Some(mxid),
-            Some(Said::Nobody | Said::Unsure) | None => None,
-        },
+        None => Some(app.peers.answers.known(&asked.hash)?.mxid),
     };
     Ok(unknown.iter().filter_map(|asked| Some((asked.hash, mxid(asked)?.into()))).collect())
 }
 
-/// The user ids of those of `threepids` that are known here. Peers are not asked.
+/// The user ids of those of `threepids` that are known here or in a directory, or that a peer named a
+/// while ago. Peers are not asked.
 ///
 /// # Errors
 /// When the database fails.
@@ -323,18 +352,25 @@ pub async fn mxids(
     app: &App,
     threepids: Vec<ThreePid>,
 ) -> Result<HashMap<ThreePid, String>, StoreError> {
-    let (now_ms, origins) = (app.clock.now_ms(), app.believed_origins());
-    app.store
-        .read(move |tx| {
+    let (now_ms, believed) = (app.clock.now_ms(), Believed::of(app));
+    let (of_hash, mut known) = app
+        .store
+        .read_recent::<_, StoreError>(move |tx| {
             let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
             let hash = |threepid: ThreePid| (threepid.lookup_hash(&current.pepper), threepid);
             let of_hash: HashMap<LookupHash, ThreePid> = threepids.into_iter().map(hash).collect();
             let hashes: Vec<LookupHash> = of_hash.keys().copied().collect();
-            let found = known_here(tx, (&origins, current.id), &hashes, now_ms)?;
-            let of_threepid = |(hash, mxid)| Some((of_hash.get(&hash)?.clone(), mxid));
-            Ok(found.into_iter().filter_map(of_threepid).collect())
+            let known = known_here(tx, (&believed, current.id), &hashes, now_ms)?;
+            Ok((of_hash, known))
         })
-        .await
+        .await?;
+    known.ask_directories(app, of_hash.iter().map(|(hash, of)| (*hash, of.clone()))).await;
+    let mut found = known.all();
+    let mut mxid = |hash: &LookupHash| {
+        let of_peer = || Some(app.peers.answers.known(hash)?.mxid.into());
+        found.remove(hash).or_else(of_peer)
+    };
+    Ok(of_hash.into_iter().filter_map(|(hash, threepid)| Some((threepid, mxid(&hash)?))).collect())
 }
 
 /// Why no association was signed.
@@ -348,24 +384,28 @@ pub enum SignedError {
     Store(#[from] StoreError),
 }
 
-/// The association of `threepid`, if it is known here, signed. Peers are not asked.
+/// The association of `threepid`, if it is known here, signed; else what a peer has signed and shown a
+/// while ago. Peers are not asked.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn signed(app: &App, threepid: ThreePid) -> Result<Option<Object>, SignedError> {
     let (now_ms, origins) = (app.clock.now_ms(), app.believed_origins());
-    let (own, theirs) = app
+    let (own, theirs, hash) = app
         .store
-        .read::<_, StoreError>(move |tx| {
+        .read_recent::<_, StoreError>(move |tx| {
             let own = associations::find(tx, &threepid, now_ms)?;
             let theirs = peer_associations::find(tx, &origins, &threepid, now_ms)?;
-            Ok((own, theirs))
+            let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
+            Ok((own, theirs, threepid.lookup_hash(&current.pepper)))
         })
         .await?;
     let Some(association) = own else {
-        // As the neighbour signed it: what was not bound here is never signed here.
-        let signed = theirs.and_then(|theirs| theirs.signed);
-        return Ok(signed.and_then(|signed| serde_json::from_str(&signed).ok()));
+        // As its origin signed it: what was not bound here is never signed here.
+        return Ok(match theirs {
+            Some(theirs) => theirs.signed.and_then(|signed| serde_json::from_str(&signed).ok()),
+            None => app.peers.answers.known(&hash).and_then(|known| known.proof?.association()),
+        });
     };
     let mut signed = association.to_json();
     app.keys.signing().sign(&app.config.server.name, &mut signed)?;

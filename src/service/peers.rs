@@ -5,14 +5,12 @@
 //! never signed with a key of this server as an answer, and never used for login. What a peer asks
 //! is never sent on, so that no question goes round in circles: who calls sees to that.
 
-mod by_v1;
-mod by_v2;
+mod one;
 
 use std::{
     collections::{HashMap, HashSet},
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use futures_util::{StreamExt, stream};
@@ -21,15 +19,15 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     app::{
         App,
-        peers::{Claim, Peer, Said},
+        peers::{Claim, Known, Said},
     },
     cause::causes,
-    clock::millis,
-    federation::{Discovered, PeerAddress, PeerError},
+    federation::{Discovered, FederationError, PeerAddress, PeerError},
     matrix::{
         id::UserId,
         threepid::{LookupHash, ThreePid},
     },
+    metrics::{Discovery, PeerAddresses},
     store::{StoreError, peppers},
 };
 
@@ -42,11 +40,16 @@ const MAX_TARGETS: usize = 4;
 /// An address with its lookup hash under this server's pepper.
 type Item = (LookupHash, Arc<ThreePid>);
 
+/// Whose the address with this hash is, as a peer says.
+type Found = (LookupHash, Known);
+
 /// Why a peer didn't answer.
 #[derive(Debug, thiserror::Error)]
 enum AskError {
     #[error(transparent)]
     Peer(#[from] PeerError),
+    #[error("it refuses this server by API v2")]
+    RefusesV2(#[source] PeerError),
     #[error("the database failed")]
     Store(#[from] StoreError),
 }
@@ -69,16 +72,22 @@ pub async fn ask(
     let threepids: HashMap<LookupHash, Arc<ThreePid>> =
         threepids.map(|threepid| (threepid.lookup_hash(&pepper), threepid.into())).collect();
     let claim = app.peers.answers.claim(threepids.keys().copied());
+    count(app, &claim, threepids.len());
     let question = Question::new(app, &claim);
     question.ask(&threepids).await;
     // Only now: what others ask about can't be known sooner by not asking one's own.
     drop(timeout_at(question.deadline, claim.others_are_done()).await);
     let answers = &app.peers.answers;
-    let found = |(hash, threepid): Item| match answers.get(&hash)? {
-        Said::Found(mxid) => Some((Arc::unwrap_or_clone(threepid), mxid)),
-        Said::Nobody | Said::Unsure => None,
-    };
+    let found =
+        |(hash, threepid): Item| Some((Arc::unwrap_or_clone(threepid), answers.known(&hash)?.mxid));
     Ok(threepids.into_iter().filter_map(found).collect())
+}
+
+/// Tells monitoring how many of `all` addresses are asked for.
+fn count(app: &App, claim: &Claim<'_>, all: usize) {
+    let asked = claim.mine().len();
+    app.metrics.peers.addresses(PeerAddresses::Asked, asked);
+    app.metrics.peers.addresses(PeerAddresses::Remembered, all - asked - claim.others());
 }
 
 /// The domain of an address, where it has one.
@@ -173,16 +182,14 @@ impl<'a> Question<'a> {
             self.doubt(&items);
             return (Vec::new(), items);
         }
-        match timeout_at(until, self.app.federation.identity_server(&domain)).await {
-            Ok(Ok(Discovered::At(peers, _))) => (peers, items),
-            Ok(Ok(Discovered::Nothing | Discovered::Ourselves)) => (Vec::new(), items),
-            Ok(Err(error)) => {
+        let found = timeout_at(until, self.app.federation.identity_server(&domain)).await;
+        let found = found.unwrap_or(Err(FederationError::TimedOut));
+        self.app.metrics.peers.discovered(discovery(&found));
+        match found {
+            Ok(Discovered::At(peers, _)) => (peers, items),
+            Ok(Discovered::Nothing | Discovered::Ourselves) => (Vec::new(), items),
+            Err(error) => {
                 tracing::debug!(domain, error = causes(&error), "no identity server was found");
-                self.doubt(&items);
-                (Vec::new(), items)
-            }
-            Err(_) => {
-                tracing::debug!(domain, "looking for its identity server took too long");
                 self.doubt(&items);
                 (Vec::new(), items)
             }
@@ -218,63 +225,13 @@ impl<'a> Question<'a> {
 
     /// Asks one server; answers whether it answered.
     async fn ask_peer(&self, address: &PeerAddress, items: &[Item], until: Instant) -> bool {
-        let peer = self.app.peers.get(address);
-        let began = Instant::now();
-        if began >= until {
-            return false;
-        }
-        let Some(attempt) = peer.admits() else {
-            tracing::debug!(peer = address.as_str(), "not asked: it is left alone for a while");
-            return false;
-        };
-        let asked = timeout_at(until, ask_peer(self.app, address, &peer, items)).await;
-        let (count, took) = (items.len(), began.elapsed());
-        let Ok(asked) = asked else {
-            tracing::debug!(peer = address.as_str(), count, ?took, "a peer took too long");
-            // One that had hardly any time has shown nothing.
-            if took >= self.app.config.peers.timeout / 8 {
-                attempt.failed();
-            }
-            return false;
-        };
-        match asked {
-            Ok(found) => {
-                attempt.succeeded();
-                tracing::debug!(
-                    peer = address.as_str(),
-                    count,
-                    found = found.len(),
-                    ?took,
-                    "asked a peer"
-                );
-                self.keep(found);
-                true
-            }
-            Err(AskError::Peer(PeerError::LimitExceeded { retry_after })) => {
-                tracing::info!(peer = address.as_str(), ?retry_after, "a peer was asked too much");
-                attempt.rests(retry_after);
-                false
-            }
-            Err(error) => {
-                tracing::debug!(
-                    peer = address.as_str(),
-                    count,
-                    ?took,
-                    error = causes(&error),
-                    "a peer failed"
-                );
-                attempt.failed();
-                false
-            }
-        }
-    }
-
-    fn keep(&self, found: Vec<(LookupHash, UserId)>) {
+        let Some(found) = one::ask(self.app, address, items, until).await else { return false };
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        for (hash, mxid) in found {
+        for (hash, known) in found {
             progress.found.insert(hash);
-            self.claim.keep(hash, Said::Found(mxid));
+            self.claim.keep(hash, Said::Found(known));
         }
+        true
     }
 
     fn doubt(&self, items: &[Item]) {
@@ -298,33 +255,18 @@ impl<'a> Question<'a> {
     }
 }
 
+fn discovery(found: &Result<Discovered, FederationError>) -> Discovery {
+    match found {
+        Ok(Discovered::At(..)) => Discovery::Found,
+        Ok(Discovered::Nothing) => Discovery::Nothing,
+        Ok(Discovered::Ourselves) => Discovery::Ourselves,
+        Err(_) => Discovery::Failed,
+    }
+}
+
 /// Until when one of `count` may take, of the time until `until`.
 fn share(until: Instant, count: usize) -> Instant {
     let now = Instant::now();
     let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
     now + until.saturating_duration_since(now) / count
-}
-
-/// How long a peer is taken for one that knows API v1 only.
-const WITHOUT_V2: Duration = Duration::from_hours(1);
-
-/// Whose the addresses are, as far as one peer knows.
-async fn ask_peer(
-    app: &App,
-    address: &PeerAddress,
-    peer: &Peer,
-    items: &[Item],
-) -> Result<Vec<(LookupHash, UserId)>, AskError> {
-    let now_ms = app.clock.now_ms();
-    if now_ms >= peer.dealings.lock().await.without_v2_until {
-        match by_v2::lookup(app, address, peer, items).await {
-            Err(AskError::Peer(PeerError::NoV2)) => {
-                let until_ms = now_ms.saturating_add(millis(WITHOUT_V2));
-                peer.dealings.lock().await.without_v2_until = until_ms;
-                tracing::debug!(peer = address.as_str(), "a peer knows API v1 only");
-            }
-            answered => return answered,
-        }
-    }
-    Ok(by_v1::lookup(app, address, items).await?)
 }

@@ -3,7 +3,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{
@@ -16,11 +16,20 @@ use crate::{
     store::{
         StoreError, Tx, associations,
         replication_log::{self, Cursor, Entry},
+        replication_refusals as refusals,
     },
 };
 
 /// The most entries in a request.
 const BATCH: i64 = 100;
+
+/// After so many failures in a row it begins with a single entry, and goes on with twice as many each
+/// time: so it gets as far as the entry that is at fault, if there is one.
+const CAREFUL_AFTER: i32 = 3;
+
+/// How often a neighbour has to refuse an entry, and take others, before that is set aside: within
+/// about two minutes.
+const TRIES: i32 = 8;
 
 /// How many associations are compared with the log at a time.
 const COMPARED: i64 = 1000;
@@ -80,41 +89,102 @@ pub async fn catch_up(app: &App) -> Result<(), StoreError> {
 /// When the database fails.
 pub async fn tell(app: &App, neighbour: &Neighbour) -> Result<(), StoreError> {
     let Some(url) = &neighbour.url else { return Ok(()) };
-    while let Some((cursor, entries)) = claim(app, neighbour).await? {
-        let name = &neighbour.name;
+    let mut most = None;
+    while let Some((cursor, entries)) = claim(app, neighbour, most).await? {
+        let (name, count) = (&neighbour.name, entries.len());
         match send(app, neighbour, url, &entries).await {
             Ok(()) => {
-                tracing::debug!(%name, count = entries.len(), "told a neighbour");
+                tracing::debug!(%name, count, "told a neighbour");
                 app.metrics.pushed(name.as_str(), true);
-                let peers: Vec<String> =
-                    app.told_neighbours().map(|n| n.name.to_string()).collect();
-                let now_ms = app.clock.now_ms();
-                let place = (cursor.peer, cursor.last_id);
-                app.store
-                    .write::<_, StoreError>(move |tx| {
-                        let place = (place.0.as_str(), place.1);
-                        replication_log::advance(tx, place, &entries, (&peers, now_ms))
-                    })
-                    .await?;
+                advance(app, cursor, entries).await?;
+                most = i64::try_from(count * 2).ok();
             }
             Err(error) => {
                 app.metrics.pushed(name.as_str(), false);
-                return postpone(app, cursor, &causes(&error)).await;
+                let failed = failed(&error, &entries);
+                if !set_aside(app, &cursor, (failed, count), &causes(&error)).await? {
+                    return postpone(app, cursor, &causes(&error)).await;
+                }
+                most = None;
             }
         }
     }
     Ok(())
 }
 
-/// What comes next for a neighbour, unless it isn't due, nothing is there, or another node has it.
+async fn advance(app: &App, cursor: Cursor, told: Vec<Entry>) -> Result<(), StoreError> {
+    let peers: Vec<String> = app.told_neighbours().map(|n| n.name.to_string()).collect();
+    let now_ms = app.clock.now_ms();
+    let advance = move |tx: &mut Tx<'_>| {
+        let place = (cursor.peer.as_str(), cursor.last_id);
+        replication_log::advance(tx, place, &told, (&peers, now_ms))
+    };
+    app.store.write(advance).await
+}
+
+/// Which of the entries the neighbour names as those that it refuses.
+fn failed(error: &TellError, entries: &[Entry]) -> Vec<i64> {
+    #[derive(Deserialize)]
+    struct Failure {
+        errcode: String,
+        failed_ids: Vec<Value>,
+    }
+    let TellError::Push(PushError::Refused { answer, .. }) = error else { return Vec::new() };
+    let Ok(failure) = serde_json::from_str::<Failure>(answer) else { return Vec::new() };
+    if failure.errcode != "M_VERIFICATION_FAILED" {
+        return Vec::new();
+    }
+    let is_named = |id: &i64| {
+        let same = |named: &Value| named.as_str() == Some(&id.to_string()) || *named == *id;
+        failure.failed_ids.iter().any(same)
+    };
+    entries.iter().map(|entry| entry.id).filter(is_named).collect()
+}
+
+/// Remembers which of `count` entries the neighbour refuses, and sets aside what it has refused often
+/// enough; answers whether there was such a one.
+async fn set_aside(
+    app: &App,
+    cursor: &Cursor,
+    (failed, count): (Vec<i64>, usize),
+    reason: &str,
+) -> Result<bool, StoreError> {
+    if failed.is_empty() {
+        return Ok(false);
+    }
+    let is_try = failed.len() < count;
+    let (peer, reason, now_ms) = (cursor.peer.clone(), reason.to_owned(), app.clock.now_ms());
+    let set_aside = move |tx: &mut Tx<'_>| {
+        refusals::refuse(tx, &peer, &failed, (&reason, is_try))?;
+        if is_try { refusals::set_aside(tx, &peer, TRIES, now_ms) } else { Ok(Vec::new()) }
+    };
+    let ids = app.store.write::<_, StoreError>(set_aside).await?;
+    if ids.is_empty() {
+        return Ok(false);
+    }
+    let name = &cursor.peer;
+    app.metrics.set_aside(name, ids.len());
+    tracing::warn!(
+        neighbour = name,
+        ?ids,
+        "what a neighbour refuses was set aside: see `bindery peers cursor {name}`"
+    );
+    Ok(true)
+}
+
+/// What comes next for a neighbour, at most so much, unless it isn't due, nothing is there, or another node has it.
 async fn claim(
     app: &App,
     neighbour: &Neighbour,
+    most: Option<i64>,
 ) -> Result<Option<(Cursor, Vec<Entry>)>, StoreError> {
     let (name, now_ms) = (neighbour.name.to_string(), app.clock.now_ms());
     let next = move |tx: &mut Tx<'_>| {
         let cursor = replication_log::cursor(tx, &name)?.unwrap_or_else(|| Cursor::new(name));
-        let entries = replication_log::after(tx, cursor.last_id, BATCH)?;
+        let is_careful =
+            cursor.attempts >= CAREFUL_AFTER && !refusals::are_tried(tx, &cursor.peer)?;
+        let most = most.unwrap_or(if is_careful { 1 } else { BATCH });
+        let entries = refusals::next(tx, &cursor, most.min(BATCH))?;
         Ok::<_, StoreError>((cursor, entries))
     };
     let (mut cursor, entries) = app.store.read(next).await?;
@@ -198,13 +268,13 @@ pub async fn time_to_next(
 ) -> Result<Option<Duration>, StoreError> {
     let name = neighbour.name.to_string();
     let state = move |tx: &mut Tx<'_>| {
-        let cursor = replication_log::cursor(tx, &name)?;
-        Ok::<_, StoreError>((cursor, replication_log::last_id(tx)?))
+        let cursor = replication_log::cursor(tx, &name)?.unwrap_or_else(|| Cursor::new(name));
+        let is_any = !refusals::next(tx, &cursor, 1)?.is_empty();
+        Ok::<_, StoreError>((cursor.due_at, is_any))
     };
-    let (cursor, last_id) = app.store.read(state).await?;
-    let (told, due_at) = cursor.map_or((0, 0), |cursor| (cursor.last_id, cursor.due_at));
+    let (due_at, is_any) = app.store.read(state).await?;
     let wait = u64::try_from(due_at - app.clock.now_ms()).unwrap_or(0);
-    Ok((told < last_id).then_some(Duration::from_millis(wait)))
+    Ok(is_any.then_some(Duration::from_millis(wait)))
 }
 
 #[cfg(test)]

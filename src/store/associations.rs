@@ -144,6 +144,9 @@ pub fn add_hashes(
             )
         })
         .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
     on_backend!(tx, conn => diesel::insert_into(lookup_hashes::table)
         .values(rows)
         .on_conflict_do_nothing()

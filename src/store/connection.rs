@@ -15,6 +15,7 @@ use diesel::{
 };
 #[cfg(feature = "postgres")]
 use secrecy::ExposeSecret;
+use secrecy::SecretString;
 
 use super::{Access, StoreError};
 use crate::{config::DatabaseKind, matrix::threepid::ThreePid};
@@ -117,7 +118,9 @@ pub(super) fn in_transaction<T, E: From<StoreError>>(
 pub(super) fn begin(conn: &mut AnyConnection, access: Access) -> QueryResult<()> {
     match conn {
         AnyConnection::Sqlite(conn) => match access {
-            Access::Read => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN"),
+            Access::Read | Access::ReadRecent => {
+                AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN")
+            }
             // Takes the write lock at once: a later upgrade could fail with "database is locked".
             Access::Write => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN IMMEDIATE"),
         },
@@ -125,7 +128,9 @@ pub(super) fn begin(conn: &mut AnyConnection, access: Access) -> QueryResult<()>
         AnyConnection::Postgres(conn) => AnsiTransactionManager::begin_transaction_sql(
             conn,
             match access {
-                Access::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                Access::Read | Access::ReadRecent => {
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+                }
                 Access::Write => "BEGIN",
             },
         ),
@@ -163,6 +168,9 @@ pub(super) fn rollback(conn: &mut AnyConnection) -> QueryResult<()> {
 #[derive(Clone)]
 pub(super) struct Manager {
     kind: DatabaseKind,
+    /// Whether the server has to take writes: one that follows another does not.
+    #[cfg(feature = "postgres")]
+    takes_writes: bool,
 }
 
 /// How long a connection waits for another program's lock on the SQLite file.
@@ -170,7 +178,20 @@ const BUSY_WAIT: Duration = Duration::from_secs(30);
 
 impl Manager {
     pub(super) fn new(kind: DatabaseKind) -> Self {
-        Self { kind }
+        Self {
+            kind,
+            #[cfg(feature = "postgres")]
+            takes_writes: true,
+        }
+    }
+
+    /// For a PostgreSQL that follows another.
+    pub(super) fn of_replica(url: SecretString) -> Self {
+        Self {
+            kind: DatabaseKind::Postgres(url),
+            #[cfg(feature = "postgres")]
+            takes_writes: false,
+        }
     }
 
     /// Makes a connection.
@@ -182,7 +203,10 @@ impl Manager {
             DatabaseKind::Sqlite(path) => connect_sqlite(path).map(AnyConnection::Sqlite),
             #[cfg(feature = "postgres")]
             DatabaseKind::Postgres(url) => {
-                let mut conn = PgConnection::establish(&with_time_outs(url.expose_secret()))?;
+                let mut conn = PgConnection::establish(&with_parameters(
+                    url.expose_secret(),
+                    self.takes_writes,
+                ))?;
                 // A node that loses its database must notice; an idle transaction must not hold
                 // the others up.
                 conn.batch_execute(
@@ -221,7 +245,7 @@ impl Manager {
 /// `tcp_user_timeout` in milliseconds
 /// ([PostgreSQL](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS)).
 #[cfg(feature = "postgres")]
-const TIME_OUTS: [(&str, &str); 5] = [
+const PARAMETERS: [(&str, &str); 5] = [
     ("connect_timeout", "5"),
     ("tcp_user_timeout", "30000"),
     ("keepalives_idle", "10"),
@@ -229,13 +253,59 @@ const TIME_OUTS: [(&str, &str); 5] = [
     ("keepalives_count", "3"),
 ];
 
+/// The same where another server takes over from one that is gone: the sooner, the better. Of
+/// several hosts, each of which may be the one, that is wanted which takes writes.
 #[cfg(feature = "postgres")]
-fn with_time_outs(url: &str) -> String {
-    let missing = TIME_OUTS.iter().filter(|(name, _)| !url.contains(&format!("{name}=")));
+const PARAMETERS_OF_SEVERAL: [(&str, &str); 6] = [
+    ("connect_timeout", "2"),
+    ("tcp_user_timeout", "5000"),
+    ("keepalives_idle", "2"),
+    ("keepalives_interval", "1"),
+    ("keepalives_count", "3"),
+    ("target_session_attrs", "read-write"),
+];
+
+#[cfg(feature = "postgres")]
+fn with_parameters(url: &str, takes_writes: bool) -> String {
+    let hosts = url.split(['?', '#']).next().unwrap_or_default();
+    let parameters = match takes_writes {
+        true if hosts.contains(',') => &PARAMETERS_OF_SEVERAL[..],
+        true => &PARAMETERS[..],
+        false => PARAMETERS_OF_SEVERAL.split_last().map_or(&[][..], |(_, times)| times),
+    };
+    let missing = parameters.iter().filter(|(name, _)| !url.contains(&format!("{name}=")));
     missing.fold(url.to_owned(), |url, (name, value)| {
         let separator = if url.contains('?') { '&' } else { '?' };
         format!("{url}{separator}{name}={value}")
     })
+}
+
+/// How far PostgreSQL's log is written, in bytes; everything that was committed before the question
+/// stands before that.
+pub(super) fn written_up_to(conn: &mut AnyConnection) -> Option<i64> {
+    log_place(conn, "pg_current_wal_insert_lsn()", "NOT pg_is_in_recovery()")
+}
+
+/// How far a PostgreSQL that follows another has done so; `None` for one that follows none, such as
+/// one that has taken over.
+pub(super) fn followed_up_to(conn: &mut AnyConnection) -> Option<i64> {
+    log_place(conn, "pg_last_wal_replay_lsn()", "pg_is_in_recovery()")
+}
+
+#[cfg(feature = "postgres")]
+fn log_place(conn: &mut AnyConnection, place: &str, condition: &str) -> Option<i64> {
+    use diesel::{
+        dsl::sql,
+        sql_types::{BigInt, Nullable},
+    };
+    let AnyConnection::Postgres(conn) = conn else { return None };
+    let place = format!("CASE WHEN {condition} THEN ({place} - '0/0'::pg_lsn)::bigint END");
+    diesel::select(sql::<Nullable<BigInt>>(&place)).get_result(conn).ok()?
+}
+
+#[cfg(not(feature = "postgres"))]
+fn log_place(_: &mut AnyConnection, _: &str, _: &str) -> Option<i64> {
+    None
 }
 
 fn connect_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
@@ -296,12 +366,33 @@ impl ManageConnection for Manager {
     }
 
     fn is_valid(&self, conn: &mut AnyConnection) -> Result<(), Self::Error> {
-        conn.ping().map_err(diesel::r2d2::Error::QueryError)
+        match conn {
+            #[cfg(feature = "postgres")]
+            AnyConnection::Postgres(conn) if self.takes_writes => still_takes_writes(conn),
+            conn => conn.ping(),
+        }
+        .map_err(diesel::r2d2::Error::QueryError)
     }
 
     fn has_broken(&self, conn: &mut AnyConnection) -> bool {
         std::thread::panicking() || conn.is_broken()
     }
+}
+
+/// A server that took writes may have become one that follows another: then a connection to it is
+/// as good as broken.
+#[cfg(feature = "postgres")]
+fn still_takes_writes(conn: &mut PgConnection) -> QueryResult<()> {
+    use diesel::{
+        dsl::sql,
+        result::{DatabaseErrorKind::ReadOnlyTransaction, Error},
+        sql_types::Bool,
+    };
+    if diesel::select(sql::<Bool>("pg_is_in_recovery()")).get_result(conn)? {
+        let message = Box::new("the server follows another one now".to_owned());
+        return Err(Error::DatabaseError(ReadOnlyTransaction, message));
+    }
+    Ok(())
 }
 
 /// The pool retries by itself; whoever waits for a connection reports what went wrong.

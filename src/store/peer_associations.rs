@@ -144,6 +144,9 @@ pub(super) fn add_hashes(
             )
         })
         .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
     on_backend!(tx, conn => diesel::insert_into(peer_hashes::table)
         .values(rows)
         .on_conflict_do_nothing()
@@ -165,7 +168,7 @@ pub(super) fn kind_after(
     tx: &mut Tx<'_>,
     origin: &str,
     medium: &str,
-) -> Result<Option<(Option<String>, Medium)>, StoreError> {
+) -> Result<Option<(String, String)>, StoreError> {
     use peer_associations as table;
     let same_origin = table::origin.eq(origin).and(table::medium.gt(medium));
     let columns = (table::origin, table::medium);
@@ -175,7 +178,7 @@ pub(super) fn kind_after(
     if kind.is_none() {
         kind = ordered.filter(table::origin.gt(origin)).first(&mut *tx.0).optional()?;
     }
-    Ok(kind.map(|(origin, medium)| (Some(origin), Medium::named(&medium))))
+    Ok(kind)
 }
 
 /// Removes up to `count` of the hashes under a pepper; answers whether there are more.

@@ -3,7 +3,12 @@
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, Tx, associations, peer_associations, schema::peppers};
+use super::{
+    StoreError, Tx, associations,
+    directory_people::{self, Copied},
+    peer_associations,
+    schema::peppers,
+};
 use crate::matrix::medium::Medium;
 
 /// A pepper; of those in use the one with the highest id is current.
@@ -153,11 +158,22 @@ pub fn hash_some(tx: &mut Tx<'_>, count: i64) -> Result<bool, StoreError> {
 /// How far hashes are made.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Progress {
-    /// Whose associations: none stands for those made here, which come first.
-    origin: Option<String>,
+    source: Source,
     medium: String,
     address: String,
     is_done: bool,
+}
+
+/// Whose addresses are hashed, one after another.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+enum Source {
+    /// What was bound here.
+    #[default]
+    Bound,
+    /// What a neighbour says.
+    Neighbour(String),
+    /// A copy of a directory.
+    Directory(String, i64),
 }
 
 fn hash_after(
@@ -166,43 +182,73 @@ fn hash_after(
     mut at: Progress,
     count: i64,
 ) -> Result<Progress, StoreError> {
-    let medium = Medium::named(&at.medium);
-    let batch = match &at.origin {
-        None => associations::threepids_to_hash(tx, &medium, &at.address, count)?,
-        Some(origin) => {
-            peer_associations::threepids_to_hash(tx, (origin, &medium), &at.address, count)?
-        }
-    };
-    if let Some(last) = batch.last() {
-        last.address().clone_into(&mut at.address);
-        match &at.origin {
-            None => associations::add_hashes(tx, pepper, &batch)?,
-            Some(origin) => peer_associations::add_hashes(tx, pepper, origin, &batch)?,
-        }
+    if let Some(last) = hash_batch(tx, pepper, &at, count)? {
+        at.address = last;
         return Ok(at);
     }
-    at.address.clear();
-    match kind_after(tx, &at)? {
-        Some((origin, medium)) => {
-            (at.origin, at.medium) = (origin, medium.as_str().to_owned());
+    match source_after(tx, &at)? {
+        Some((source, medium)) => {
+            at = Progress { source, medium, address: String::new(), is_done: false };
         }
         None => at.is_done = true,
     }
     Ok(at)
 }
 
-/// The origin and medium that come next: those of neighbours after all that were bound here.
-fn kind_after(
+/// Makes the hashes that come next within a source; answers the last address, if there was one.
+fn hash_batch(
     tx: &mut Tx<'_>,
+    pepper: &Pepper,
     at: &Progress,
-) -> Result<Option<(Option<String>, Medium)>, StoreError> {
-    let Some(origin) = &at.origin else {
-        if let Some(medium) = associations::medium_after(tx, &at.medium)? {
-            return Ok(Some((None, medium)));
+    count: i64,
+) -> Result<Option<String>, StoreError> {
+    let medium = Medium::named(&at.medium);
+    let batch = match &at.source {
+        Source::Bound => {
+            let batch = associations::threepids_to_hash(tx, &medium, &at.address, count)?;
+            associations::add_hashes(tx, pepper, &batch)?;
+            batch
         }
-        return peer_associations::kind_after(tx, "", "");
+        Source::Neighbour(origin) => {
+            let kind = (origin.as_str(), &medium);
+            let batch = peer_associations::threepids_to_hash(tx, kind, &at.address, count)?;
+            peer_associations::add_hashes(tx, pepper, origin, &batch)?;
+            batch
+        }
+        Source::Directory(directory, generation) => {
+            let copy = Copied { directory, generation: *generation };
+            let some = (at.address.as_str(), count);
+            return directory_people::hash_some(tx, copy, &at.medium, some, pepper);
+        }
     };
-    peer_associations::kind_after(tx, origin, &at.medium)
+    Ok(batch.last().map(|last| last.address().to_owned()))
+}
+
+/// The source and medium that come next: neighbours after what was bound here, then directories.
+fn source_after(tx: &mut Tx<'_>, at: &Progress) -> Result<Option<(Source, String)>, StoreError> {
+    let medium = at.medium.as_str();
+    if matches!(at.source, Source::Bound)
+        && let Some(medium) = associations::medium_after(tx, medium)?
+    {
+        return Ok(Some((Source::Bound, medium.as_str().to_owned())));
+    }
+    let neighbour = match &at.source {
+        Source::Bound => Some(("", "")),
+        Source::Neighbour(origin) => Some((origin.as_str(), medium)),
+        Source::Directory(..) => None,
+    };
+    if let Some((origin, medium)) = neighbour
+        && let Some((origin, medium)) = peer_associations::kind_after(tx, origin, medium)?
+    {
+        return Ok(Some((Source::Neighbour(origin), medium)));
+    }
+    let (directory, generation, medium) = match &at.source {
+        Source::Directory(directory, generation) => (directory.as_str(), *generation, medium),
+        Source::Bound | Source::Neighbour(_) => ("", 0, ""),
+    };
+    let kind = directory_people::kind_after(tx, directory, generation, medium)?;
+    Ok(kind
+        .map(|(directory, generation, medium)| (Source::Directory(directory, generation), medium)))
 }
 
 /// Says that the next pepper is about to come into use, if all hashes are made with it.
@@ -237,7 +283,8 @@ pub fn forget_some(tx: &mut Tx<'_>, count: i64) -> Result<bool, StoreError> {
         .optional()?;
     let Some(former) = former else { return Ok(false) };
     let is_more = associations::forget_hashes_of(tx, former, count)?
-        || peer_associations::forget_hashes_of(tx, former, count)?;
+        || peer_associations::forget_hashes_of(tx, former, count)?
+        || directory_people::forget_hashes_of(tx, former, count)?;
     if !is_more {
         diesel::delete(peppers::table.find(former)).execute(&mut *tx.0)?;
     }

@@ -6,6 +6,7 @@ use super::{
     StoreError, Tx,
     associations::{self, Association},
     connection::on_backend,
+    replication_refusals,
     schema::{replication_cursors, replication_log, replication_sequence},
 };
 use crate::matrix::{medium::Medium, threepid::ThreePid};
@@ -205,15 +206,7 @@ pub fn claim(
     now_ms: i64,
     until_ms: i64,
 ) -> Result<bool, StoreError> {
-    on_backend!(tx, conn => diesel::insert_into(replication_cursors::table)
-        .values((
-            replication_cursors::peer.eq(peer),
-            replication_cursors::last_id.eq(0),
-            replication_cursors::due_at.eq(0),
-            replication_cursors::attempts.eq(0),
-        ))
-        .on_conflict_do_nothing()
-        .execute(conn))?;
+    begin(tx, peer)?;
     let still_due = replication_cursors::table
         .find(peer)
         .filter(replication_cursors::last_id.eq(last_id))
@@ -235,17 +228,20 @@ pub fn advance(
     told: &[Entry],
     (peers, now_ms): (&[String], i64),
 ) -> Result<(), StoreError> {
-    let Some(last) = told.last() else { return Ok(()) };
+    // What is told again comes before the place.
+    let Some(last) = told.last().map(|entry| entry.id.max(last_id)) else { return Ok(()) };
     let before =
         replication_cursors::table.find(peer).filter(replication_cursors::last_id.eq(last_id));
     diesel::update(before)
         .set((
-            replication_cursors::last_id.eq(last.id),
+            replication_cursors::last_id.eq(last),
             replication_cursors::due_at.eq(now_ms),
             replication_cursors::attempts.eq(0),
             replication_cursors::last_error.eq(None::<&str>),
         ))
         .execute(&mut *tx.0)?;
+    replication_refusals::forget(tx, peer, told)?;
+    replication_refusals::pass_over(tx, peer)?;
     let places: Vec<i64> = replication_cursors::table
         .filter(replication_cursors::peer.eq_any(peers))
         .select(replication_cursors::last_id)
@@ -265,6 +261,29 @@ fn forget_replaced_by(tx: &mut Tx<'_>, entry: &Entry, all_have: i64) -> Result<(
         .filter(replication_log::id.lt(entry.id))
         .filter(replication_log::id.le(all_have));
     diesel::delete(replaced).execute(&mut *tx.0)?;
+    Ok(())
+}
+
+/// Gives `peer` a place before all entries, if it has none.
+fn begin(tx: &mut Tx<'_>, peer: &str) -> Result<(), StoreError> {
+    on_backend!(tx, conn => diesel::insert_into(replication_cursors::table)
+        .values((
+            replication_cursors::peer.eq(peer),
+            replication_cursors::last_id.eq(0),
+            replication_cursors::due_at.eq(0),
+            replication_cursors::attempts.eq(0),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn))?;
+    Ok(())
+}
+
+/// Makes `peer` due at `now_ms`, whatever failed before.
+pub(super) fn make_due(tx: &mut Tx<'_>, peer: &str, now_ms: i64) -> Result<(), StoreError> {
+    begin(tx, peer)?;
+    diesel::update(replication_cursors::table.find(peer))
+        .set((replication_cursors::due_at.eq(now_ms), replication_cursors::attempts.eq(0)))
+        .execute(&mut *tx.0)?;
     Ok(())
 }
 

@@ -134,6 +134,15 @@ diesel::table! {
     }
 }
 diesel::table! {
+    replication_refusals (peer, entry_id) {
+        peer -> Text,
+        entry_id -> BigInt,
+        tries -> Integer,
+        reason -> Text,
+        set_aside_at -> Nullable<BigInt>,
+    }
+}
+diesel::table! {
     peer_associations (origin, medium, address) {
         origin -> Text,
         medium -> Text,
@@ -165,9 +174,52 @@ diesel::table! {
         body -> Text,
     }
 }
+diesel::table! {
+    directory_syncs (directory) {
+        directory -> Text,
+        settings -> Text,
+        generation -> BigInt,
+        last_generation -> BigInt,
+        addresses -> BigInt,
+        full_at -> Nullable<BigInt>,
+        changes_at -> Nullable<BigInt>,
+        run -> Nullable<Text>,
+        run_began_at -> Nullable<BigInt>,
+        run_cursor -> Nullable<Text>,
+        attempts -> Integer,
+        retry_at -> BigInt,
+        last_error -> Nullable<Text>,
+        node -> Text,
+        node_until -> BigInt,
+    }
+}
+diesel::table! {
+    directory_associations (directory, generation, medium, address, mxid) {
+        directory -> Text,
+        generation -> BigInt,
+        medium -> Text,
+        address -> Text,
+        mxid -> Text,
+    }
+}
+diesel::table! {
+    directory_hashes (pepper_id, hash, directory, generation, mxid) {
+        pepper_id -> BigInt,
+        hash -> Binary,
+        directory -> Text,
+        generation -> BigInt,
+        medium -> Text,
+        address -> Text,
+        mxid -> Text,
+    }
+}
 diesel::allow_tables_to_appear_in_same_query!(associations, lookup_hashes);
 diesel::allow_tables_to_appear_in_same_query!(peer_associations, peer_hashes);
+diesel::joinable!(replication_refusals -> replication_log (entry_id));
+diesel::allow_tables_to_appear_in_same_query!(replication_log, replication_refusals);
 diesel::allow_tables_to_appear_in_same_query!(sessions, session_tokens);
+diesel::allow_tables_to_appear_in_same_query!(directory_hashes, directory_syncs);
+diesel::allow_tables_to_appear_in_same_query!(directory_associations, directory_syncs, invites);
 diesel::table! {
     lookup_changes (id) {
         id -> BigInt,

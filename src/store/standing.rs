@@ -7,7 +7,11 @@ use diesel::{connection::DefaultLoadingMode, prelude::*};
 use super::{
     StoreError, Tx,
     connection::AnyConnection,
-    schema::{associations, lookup_hashes, peer_associations, peer_hashes},
+    directory_people,
+    schema::{
+        associations, directory_associations, directory_hashes, directory_syncs, lookup_hashes,
+        peer_associations, peer_hashes,
+    },
 };
 use crate::{
     index,
@@ -30,8 +34,19 @@ pub struct Held {
 pub struct Standing {
     /// What was bound here.
     pub own: Option<Held>,
+    /// What copies of directories say.
+    pub in_directory: Option<String>,
     /// What neighbours say.
     pub theirs: Vec<Held>,
+}
+
+/// Who is believed beside what was bound here.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Neighbours.
+    pub origins: Vec<String>,
+    /// Directories of which there are copies.
+    pub directories: Vec<String>,
 }
 
 /// Goes through everything that was bound here, in any order.
@@ -94,6 +109,40 @@ pub fn each_of_neighbours(
     }
 }
 
+/// Goes through everything that is in the believed copies of `directories`, in any order. Whoever
+/// is in a directory is so for ever, as far as that says.
+pub fn each_in_directories(
+    tx: &mut Tx<'_>,
+    directories: &[String],
+    mut tell: impl FnMut(String, String, Held),
+) -> Result<(), StoreError> {
+    let is_believed = directory_syncs::directory
+        .eq(directory_associations::directory)
+        .and(directory_syncs::generation.eq(directory_associations::generation));
+    let query = directory_associations::table
+        .inner_join(directory_syncs::table.on(is_believed))
+        .filter(directory_associations::directory.eq_any(directories))
+        .select((
+            directory_associations::medium,
+            directory_associations::address,
+            directory_associations::mxid,
+        ));
+    let mut each = |row: QueryResult<(String, String, String)>| {
+        let (medium, address, mxid) = row?;
+        tell(medium, address, Held { mxid, not_before: 0, not_after: i64::MAX });
+        Ok::<_, StoreError>(())
+    };
+    match &mut *tx.0 {
+        AnyConnection::Sqlite(conn) => {
+            query.load_iter::<_, DefaultLoadingMode>(conn)?.try_for_each(&mut each)
+        }
+        #[cfg(feature = "postgres")]
+        AnyConnection::Postgres(conn) => {
+            query.load_iter::<_, diesel::pg::PgRowByRowLoadingMode>(conn)?.try_for_each(&mut each)
+        }
+    }
+}
+
 fn held((mxid, not_before, not_after): (String, i64, i64)) -> Held {
     Held { mxid, not_before, not_after }
 }
@@ -101,10 +150,10 @@ fn held((mxid, not_before, not_after): (String, i64, i64)) -> Held {
 /// How many 3PIDs are asked for in one query.
 const AT_ONCE: usize = 500;
 
-/// What is said of each of `threepids`, as far as it was bound here or `origins` say it.
+/// What is said of each of `threepids`, as far as it was bound here or `sources` say it.
 pub fn of(
     tx: &mut Tx<'_>,
-    origins: &[String],
+    sources: &Sources,
     threepids: &[ThreePid],
 ) -> Result<HashMap<ThreePid, Standing>, StoreError> {
     let mut standings: HashMap<ThreePid, Standing> =
@@ -120,9 +169,16 @@ pub fn of(
                     standing.own = Some(facts);
                 }
             }
-            for (address, facts) in theirs_of(tx, origins, medium, some)? {
+            for (address, facts) in theirs_of(tx, &sources.origins, medium, some)? {
                 if let Some(standing) = standing(&mut standings, some, address) {
                     standing.theirs.push(facts);
+                }
+            }
+            let owners =
+                directory_people::owners(tx, &sources.directories, medium, addresses(some))?;
+            for (address, mxid) in owners {
+                if let Some(standing) = standing(&mut standings, some, address) {
+                    standing.in_directory = Some(mxid);
                 }
             }
         }
@@ -207,7 +263,13 @@ pub fn is_shared(tx: &mut Tx<'_>, pepper_id: i64, hash: &LookupHash) -> Result<b
         .filter(peer_hashes::hash.between(first, last))
         .select(peer_hashes::hash)
         .load(&mut *tx.0)?;
-    Ok(own.iter().chain(&theirs).any(|other| other.as_slice() != hash.as_slice()))
+    let in_directories: Vec<Vec<u8>> = directory_hashes::table
+        .filter(directory_hashes::pepper_id.eq(pepper_id))
+        .filter(directory_hashes::hash.between(first, last))
+        .select(directory_hashes::hash)
+        .load(&mut *tx.0)?;
+    let all = own.iter().chain(&theirs).chain(&in_directories);
+    Ok(all.into_iter().any(|other| other.as_slice() != hash.as_slice()))
 }
 
 /// About how many 3PIDs are bound, as far as that is known without counting them.

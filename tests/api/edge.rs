@@ -11,7 +11,7 @@ use crate::harness::{Answer, Caller, TestApp, V2, answer};
 const ALICE: &str = "@alice:hs.example";
 
 /// All paths with their methods.
-const PATHS: [(&str, &str); 35] = [
+const PATHS: [(&str, &str); 37] = [
     ("/", "GET"),
     ("/metrics", "GET"),
     ("/health/live", "GET"),
@@ -44,8 +44,10 @@ const PATHS: [(&str, &str); 35] = [
     ("/_matrix/identity/api/v1/pubkey/ed25519:1", "GET"),
     ("/_matrix/identity/api/v1/lookup", "GET"),
     ("/_matrix/identity/api/v1/bulk_lookup", "POST"),
+    ("/.well-known/matrix/client", "GET"),
     ("/.well-known/matrix/server", "GET"),
     ("/_matrix/federation/v1/openid/userinfo", "GET"),
+    ("/_matrix-internal/identity/v1/check_credentials", "POST"),
     ("/_matrix/identity/v2/unknown", ""),
 ];
 
@@ -117,14 +119,16 @@ pub(crate) fn head(caller: &Caller<'_>, method: &str, path: &str, headers: &str)
 
 #[tokio::test]
 async fn any_other_method_is_not_allowed() {
-    let app =
-        TestApp::with("limits.enabled = false\napi.v1 = { validate = true, lookup = true }").await;
+    let toml = "limits.enabled = false\napi.v1 = { validate = true, lookup = true }\n\
+                credentials.secret = 'secret'\n\
+                well_known = { enabled = true, homeserver_base_url = 'https://matrix.example.org' }";
+    let app = TestApp::with(toml).await;
     let alice = app.account(ALICE).await;
     let routes = include_str!("../../src/http.rs");
     let routes = routes.matches("[get().to(").count() + routes.matches("[post().to(").count();
     // The three of validations are there for both versions of the API; what neighbours push to has
-    // a listener of its own.
-    let routes = routes + 3 - 1;
+    // a listener of its own, and where passwords are asked about can have one as well.
+    let routes = routes + 3 - 2;
     assert_eq!(PATHS.len(), routes + 1, "the table lists every path, and an unknown one");
     for (path, allowed) in PATHS {
         for method in METHODS {

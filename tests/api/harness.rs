@@ -170,6 +170,13 @@ impl TestApp {
         bindery::worker::deliver(&self.app).await;
     }
 
+    /// Copies the directories that are due.
+    pub(crate) async fn copy(&self) {
+        for directory in self.app.directories.iter().filter(|one| one.settings().is_copied()) {
+            bindery::worker::copy(&self.app, directory).await;
+        }
+    }
+
     /// Does what the background does in a round.
     pub(crate) async fn background(&self) {
         bindery::worker::round(&self.app).await;

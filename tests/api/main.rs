@@ -10,11 +10,13 @@
 mod account;
 mod association;
 mod body;
+mod directory;
 mod edge;
 mod harness;
 mod index;
 mod invite;
 mod limit;
+mod login;
 mod lookup;
 mod medium;
 mod metrics;
@@ -29,17 +31,21 @@ mod replication;
 mod rotation;
 mod session;
 mod sms_abuse;
+mod sql_directory;
 mod terms;
 mod unbind;
+mod user_directory;
 mod v1;
+mod well_known;
 mod words;
 
 #[path = "../support/authority.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod authority;
 #[path = "../support/database.rs"]
-#[expect(dead_code, reason = "this binary needs only a part")]
 mod database;
+#[path = "../support/directory.rs"]
+mod directories;
 #[path = "../support/dns.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod dns;

@@ -4,4 +4,5 @@ mod incoming;
 mod outgoing;
 mod partition;
 mod refused;
+mod set_aside;
 mod village;

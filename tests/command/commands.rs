@@ -35,6 +35,10 @@ fn each_command_explains_itself_to_a_stranger() {
         (vec!["peers", "check"], vec!["no address is looked up", "has to run"]),
         (vec!["peers", "lookup"], vec!["msisdn", "country code"]),
         (vec!["peers", "terms"], vec!["--accept", "from now on"]),
+        (vec!["directories"], vec!["list", "check", "sync", "find", "docs/directories.md"]),
+        (vec!["directories", "check"], vec!["step by step", "Passwords are not tried"]),
+        (vec!["directories", "sync"], vec!["whether or not the server runs", "sync_interval"]),
+        (vec!["directories", "find"], vec!["msisdn", "country code"]),
         (vec!["completions"], vec!["bash", "zsh", "fish"]),
     ] {
         let help = run(&[command.as_slice(), &["--help"]].concat()).ok();

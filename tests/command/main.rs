@@ -7,15 +7,23 @@
     reason = "a test that can't set itself up, or doesn't find what it looks for, fails"
 )]
 
+mod cluster;
 mod commands;
+mod cursor;
+mod directory;
+mod failover;
 mod faults;
+mod gateway;
 mod log;
+#[cfg(target_os = "linux")]
+mod memory;
 mod neighbours;
 mod outage;
 mod peers;
 mod peers_together;
 mod process;
 mod quarantine;
+mod queries;
 mod readme;
 mod start;
 mod stop;
@@ -25,9 +33,14 @@ mod authority;
 #[path = "../support/database.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod database;
+#[path = "../support/directory.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod directories;
 #[path = "../support/dns.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod dns;
 #[path = "../support/homeserver.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod homeserver;
+#[path = "../support/proxy.rs"]
+mod proxy;

@@ -109,6 +109,7 @@ async fn a_real_server_is_found_let_in_to_and_asked() {
         &[
             &format!("of b.test: by service records: https://is.b.test:{port} ("),
             "ok    connection and certificate: speaks API v2 (",
+            "ok    public key: none is called ed25519:0; ",
             "ok    terms: none (",
             &format!("ok    account: @_bindery:127.0.0.1:{own_port} ("),
             "ok    hashing: pepper ",
@@ -152,6 +153,58 @@ async fn each_failure_comes_with_what_helps() {
     peer.set_reply(&register, Reply::new(401, r#"{"errcode":"M_UNAUTHORIZED"}"#));
     let refused = peers(&home, &["check", "c.test"]).await;
     says(&refused.out, &["FAIL  account: ", "/.well-known/matrix/server has to lead here"]);
+}
+
+#[tokio::test]
+async fn targets_that_are_aliases_are_named_with_what_helps() {
+    let world = World::start().await;
+    let home = world.home().await;
+    let peer = world.peer("c.test", "is.c.test").await;
+    world.dns.alias("alias.c.test", "is.c.test");
+    let port = peer.address().port();
+    let service = "_matrix-identity._tcp.c.test";
+    world.dns.service(service, &[(0, 0, port, "alias.c.test"), (1, 0, port, "is.c.test")]);
+    let checked = peers(&home, &["check", "c.test"]).await.out;
+    let found = format!("by service records: https://is.c.test:{port} (");
+    let passed_over = "\n      alias.c.test. is passed over: it is an alias (CNAME)\n";
+    says(&checked, &[&found, passed_over, "have to name the host itself"]);
+    world.dns.service(service, &[(0, 0, port, "alias.c.test")]);
+    let checked = peers(&home, &["check", "c.test"]).await.out;
+    says(&checked, &["of c.test: it has none (", passed_over]);
+}
+
+#[tokio::test]
+async fn the_public_key_of_a_peer_is_shown_and_that_of_a_neighbour_compared() {
+    let world = World::start().await;
+    let home = world.home().await;
+    let peer = world.peer("c.test", "is.c.test").await;
+    let (key, other) = (SigningKey::generate(), SigningKey::generate());
+    let [key, other] = [key, other].map(|key| encode_base64(&key.public()));
+    set(&peer, V1, &json!({}));
+    set(&peer, &format!("{V1}/pubkey/ed25519%3A0"), &json!({ "public_key": key }));
+    let shown = peers(&home, &["check", "c.test"]).await.ok();
+    says(&shown, &[&format!("ok    public key: ed25519:0 {key} (")]);
+
+    let check = async |configured: &str, valid: bool| {
+        set(&peer, &format!("{V1}/pubkey/isvalid"), &json!({ "valid": valid }));
+        let neighbour = "[[peers.replicate]]\nname = 'is.c.test'\nkeys = ['ed25519:0 ";
+        world.configure(&home, "is.a.test", &format!("{neighbour}{configured}']"));
+        peers(&home, &["check", "c.test"]).await
+    };
+    let good = check(&key, true).await.ok();
+    says(&good, &[&format!("ok    public key ed25519:0: {key}, as configured for is.c.test (")]);
+    let asked = peer.requests().pop().unwrap().target;
+    assert_eq!(
+        asked.replace("%2B", "+").replace("%2F", "/"),
+        format!("{V1}/pubkey/isvalid?public_key={key}")
+    );
+    let changed = check(&other, true).await;
+    assert_eq!(changed.code, Some(1));
+    let fault = format!("FAIL  public key ed25519:0: it serves another one, {key} (");
+    says(&changed.out, &[&fault, "write it under `keys` of the neighbour"]);
+    let revoked = check(&key, false).await;
+    assert_eq!(revoked.code, Some(1));
+    says(&revoked.out, &["FAIL  public key ed25519:0: it says that the key is not valid ("]);
 }
 
 #[tokio::test]

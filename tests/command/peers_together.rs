@@ -22,15 +22,15 @@ const LOOKUP: &str = "/_matrix/identity/v2/lookup";
 const VERSIONS: &str = "/_matrix/identity/versions";
 
 /// Names and certificates for the servers.
-struct World {
-    dns: FakeDns,
-    ca: Ca,
+pub(crate) struct World {
+    pub(crate) dns: FakeDns,
+    pub(crate) ca: Ca,
 }
 
 /// A server that runs.
-struct Server {
+pub(crate) struct Server {
     home: Home,
-    process: Bindery,
+    pub(crate) process: Bindery,
     /// Where others reach it.
     url: String,
     /// Its name as a homeserver.
@@ -41,13 +41,13 @@ struct Server {
 }
 
 impl World {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { dns: FakeDns::start().await, ca: Ca::new() }
     }
 
     /// A server at `host`, with more configuration.
-    async fn serve(&self, host: &str, toml: &str) -> Server {
+    pub(crate) async fn serve(&self, host: &str, toml: &str) -> Server {
         let home = Home::new();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let name = format!("{host}:{port}");
@@ -77,7 +77,7 @@ impl World {
     }
 
     /// Lets service records say that `server` is the identity server of `domain`.
-    fn service(&self, domain: &str, server: &Server) {
+    pub(crate) fn service(&self, domain: &str, server: &Server) {
         let (host, port) = server.name.split_once(':').unwrap();
         let service = format!("_matrix-identity._tcp.{domain}");
         self.dns.service(&service, &[(0, 0, port.parse().unwrap(), host)]);
@@ -95,7 +95,7 @@ impl World {
 
 impl Server {
     /// A user with an access token for this server.
-    fn person(&self, mxid: &str) -> Person {
+    pub(crate) fn person(&self, mxid: &str) -> Person {
         let token = self.home.run(&["account", "token", mxid]).ok().trim_end().to_owned();
         Person { base: self.base.clone(), token, client: self.client.clone() }
     }

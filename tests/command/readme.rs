@@ -10,7 +10,13 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::process::{BINDERY, Bindery, Done, Home, Person, bare_command, client, until};
+use crate::{
+    process::{BINDERY, Bindery, Done, Home, Person, bare_command, client, until},
+    proxy::{Proxy, certificate, is_installed},
+};
+
+/// The host in the README.
+const HOST: &str = "id.example.org";
 
 const README: &str = include_str!("../../README.md");
 
@@ -145,83 +151,21 @@ async fn the_table_of_the_api_says_what_there_is() {
 
 // The reverse proxies.
 
-/// A proxy that runs; it ends with the test.
-struct Proxy {
-    child: std::process::Child,
-    /// `https://127.0.0.1:port`
-    base: String,
-    folder: tempfile::TempDir,
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn is_installed(program: &str) -> bool {
-    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
-    found.unwrap().status.success()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Where `server` listens, as the README's snippets have it.
 fn listens_at(server: &Bindery) -> &str {
     server.base.strip_prefix("http://").unwrap()
 }
 
-impl Proxy {
-    /// The README's nginx, with another port and the test's own certificate.
-    fn nginx(server: &Bindery) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (port, path) = (free_port(), folder.path().display().to_string());
-        let snippet = block("nginx")
-            .replace("listen 443 ssl", &format!("listen 127.0.0.1:{port} ssl"))
-            .replace("/etc/ssl", &path)
-            .replace("127.0.0.1:8090", listens_at(server));
-        certificate(
-            &folder.path().join("id.example.org.pem"),
-            &folder.path().join("id.example.org.key"),
-        );
-        let config = format!(
-            "daemon off; master_process off; pid {path}/pid; error_log stderr;\n\
-             events {{}}\nhttp {{ access_log off; client_body_temp_path {path}/body;\n\
-             proxy_temp_path {path}/proxy; fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u;\n\
-             scgi_temp_path {path}/s;\n{snippet}}}\n"
-        );
-        fs::write(folder.path().join("nginx.conf"), config).unwrap();
-        let child = Command::new("nginx").args(["-p", &path, "-c", "nginx.conf"]).spawn().unwrap();
-        Self { child, base: format!("https://127.0.0.1:{port}"), folder }
-    }
-
-    /// The README's Caddy, without the certificate that it would get for itself.
-    fn caddy(server: &Bindery) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let snippet = block("caddyfile")
-            .replace("id.example.org", &format!("http://127.0.0.1:{port}"))
-            .replace("127.0.0.1:8090", listens_at(server));
-        let file = folder.path().join("Caddyfile");
-        fs::write(&file, format!("{{\nadmin off\n}}\n{snippet}")).unwrap();
-        let mut command = Command::new("caddy");
-        command.args(["run", "--adapter", "caddyfile", "--config"]).arg(file);
-        for variable in ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
-            command.env(variable, folder.path());
-        }
-        let child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
-        Self { child, base: format!("http://127.0.0.1:{port}"), folder }
-    }
+/// The README's nginx.
+fn nginx(server: &Bindery) -> Proxy {
+    let snippet = block("nginx").replace("127.0.0.1:8090", listens_at(server));
+    let (certificate, key) = certificate(HOST);
+    Proxy::nginx(&snippet, HOST, (&certificate, &key))
 }
 
-/// Makes a certificate that nobody has to trust.
-fn certificate(certificate: &Path, key: &Path) {
-    let made = rcgen::generate_simple_self_signed(["id.example.org".to_owned()]).unwrap();
-    fs::write(certificate, made.cert.pem()).unwrap();
-    fs::write(key, made.signing_key.serialize_pem()).unwrap();
+/// The README's Caddy.
+fn caddy(server: &Bindery) -> Proxy {
+    Proxy::caddy(&block("caddyfile").replace("127.0.0.1:8090", listens_at(server)), HOST)
 }
 
 /// A person's client that comes from `from`, and trusts any certificate.
@@ -276,21 +220,23 @@ async fn passes_on_whom_it_serves(start: impl FnOnce(&Bindery) -> Proxy) {
 #[tokio::test]
 async fn nginx_works_as_it_is_written() {
     if is_installed("nginx") {
-        passes_on_whom_it_serves(Proxy::nginx).await;
+        passes_on_whom_it_serves(nginx).await;
     }
 }
 
 #[tokio::test]
 async fn caddy_works_as_it_is_written() {
     if is_installed("caddy") {
-        passes_on_whom_it_serves(Proxy::caddy).await;
+        passes_on_whom_it_serves(caddy).await;
     }
 }
 
 #[tokio::test]
 async fn without_a_proxy_the_server_speaks_tls_itself() {
     let home = Home::new();
-    certificate(&home.path().join("cert.pem"), &home.path().join("key.pem"));
+    let (certificate, key) = certificate(HOST);
+    fs::write(home.path().join("cert.pem"), certificate).unwrap();
+    fs::write(home.path().join("key.pem"), key).unwrap();
     let said = "tls = { certificate = \"cert.pem\", key = \"key.pem\" }";
     assert!(README.contains(said));
     let file: PathBuf = home.path().join("bindery.toml");

@@ -21,12 +21,28 @@ fn switched_off(line: &str) -> Option<&str> {
     Some(line.split_once(" = ").unwrap().0)
 }
 
-/// The example with all its keys switched on, save those of `without`.
+/// The name of the section of which a line is the head, possibly one that is switched off.
+fn head(line: &str) -> Option<&str> {
+    let line = line.strip_prefix('#').unwrap_or(line);
+    Some(line.strip_prefix('[')?.trim_matches(['[', ']']))
+}
+
+/// The example with all its keys switched on, save those of `without`: whole names, or keys of any
+/// section.
 fn example_with_all_keys(without: &[&str]) -> String {
     let example = example();
-    let lines = example.lines().map(|line| match switched_off(line) {
-        Some(key) if !without.contains(&key) => &line[1..],
-        _ => line,
+    let mut section = "";
+    let lines = example.lines().map(|line| {
+        if let Some(name) = head(line) {
+            section = name;
+            return line.trim_start_matches('#');
+        }
+        let is_left_out =
+            |key: &str| without.contains(&key) || without.contains(&&*format!("{section}.{key}"));
+        match switched_off(line) {
+            Some(key) if !is_left_out(key) => &line[1..],
+            _ => line,
+        }
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -54,14 +70,43 @@ fn the_example_with_all_its_keys_is_a_configuration() {
         "replication-cert.pem",
         "replication-key.pem",
         "neighbours.pem",
+        "trust-anchors.zone",
+        "directory-roots.pem",
+        "homeserver-roots.pem",
+        "ldap-roots.pem",
+        "ldap-password",
+        "directory-secret",
+        "credentials-secret",
+        "members-url",
+        "synapse-url",
     ];
     // Of keys that exclude each other one is given.
-    let plain =
-        ["url_file", "password_file", "auth_token_file", "secret_file", "form", "body", "from"];
-    let files_and =
-        ["url", "password", "auth_token", "secret", "json", "body", "messaging_service_sid"];
+    let plain = [
+        "url_file",
+        "password_file",
+        "bind_password_file",
+        "auth_token_file",
+        "secret_file",
+        "form",
+        "body",
+        "from",
+    ];
+    let files_and = [
+        "database.url",
+        "directories.sql.url",
+        "directories.synapse.url",
+        "password",
+        "bind_password",
+        "auth_token",
+        "secret",
+        "json",
+        "body",
+        "messaging_service_sid",
+    ];
     for without in [&plain[..], &files_and[..]] {
         let mut text = example_with_all_keys(without);
+        // Without it the keys for it are refused.
+        text = text.replace("dnssec = false", "dnssec = true");
         for file in files {
             fs::write(directory.path().join(file), "sqlite:x.db").unwrap();
             text = text.replace(&format!("{file:?}"), &at(file));
@@ -89,6 +134,10 @@ fn the_configurations_in_the_docs_are_right() {
         "replication-cert.pem",
         "replication-key.pem",
         "neighbours.pem",
+        "trust-anchors.zone",
+        "directory-secret",
+        "ldap-roots.pem",
+        "ldap-password",
     ];
     for file in owned {
         fs::write(directory.path().join(file), "secret").unwrap();
@@ -117,19 +166,23 @@ fn the_configurations_in_the_docs_are_right() {
 fn the_values_that_the_example_shows_as_defaults_are_the_defaults() {
     let example = example();
     let (mut section, mut comment, mut checked) = ("", String::new(), 0);
+    let mut known = BTreeSet::new();
     for line in example.lines() {
-        if let Some(key) = switched_off(line) {
+        if let Some(name) = head(line) {
+            section = name;
+            comment.clear();
+        } else if let Some(key) = switched_off(line) {
             if comment.contains("Default: as shown") {
                 let value = line.split_once(" = ").unwrap().1;
                 is_the_default(section, key, value);
                 checked += 1;
             }
-            assert!(comment.contains("Default: "), "{line}");
+            let is_shown_before = !known.insert((section, key));
+            assert!(is_shown_before || comment.contains("Default: "), "{line}");
             comment.clear();
         } else if let Some(prose) = line.strip_prefix('#') {
             comment.push_str(prose);
         } else {
-            section = line.strip_prefix('[').map_or(section, |line| line.trim_end_matches(']'));
             comment.clear();
         }
     }
@@ -162,7 +215,11 @@ fn the_example_has_every_key() {
         if let Some(keys) = remedy.trim().strip_prefix("known here: ") {
             let section = fault.split(' ').nth(1).unwrap().trim_end_matches("unknown_to_all:");
             let keys = keys.split(", ").filter(|key| !key.contains(' '));
-            known.insert(section.to_owned(), keys.map(str::to_owned).collect());
+            // Of several sections of a list each knows some of the keys.
+            let mut parts = section.split('[');
+            let mut section = parts.next().unwrap().to_owned();
+            section.extend(parts.filter_map(|part| part.split_once(']')).map(|(_, rest)| rest));
+            known.entry(section).or_default().extend(keys.map(str::to_owned));
         }
     }
     // The same as [sms.http], of which the example shows a part.
@@ -170,9 +227,19 @@ fn the_example_has_every_key() {
     shown.remove("mediums.badge.http.");
     shown.remove("mediums.badge.http.json.");
     // Their keys are the operator's own, and whatever is sent on.
-    for own in
-        ["terms.", "mediums.", "brands.", "sms.http.headers.", "sms.http.form.", "sms.http.json."]
-    {
+    for own in [
+        "terms.",
+        "mediums.",
+        "brands.",
+        "sms.http.headers.",
+        "sms.http.form.",
+        "sms.http.json.",
+        "directories.http.headers.",
+        "well_known.extra_client.",
+        "well_known.extra_client.org.example.key.",
+        "well_known.extra_server.",
+        "directories.ldap.groups.roles.",
+    ] {
         shown.remove(own);
     }
     assert_eq!(known, shown);
@@ -189,10 +256,15 @@ fn plant_unknown_keys(
     table: &mut toml::Table,
     shown: &mut BTreeMap<String, BTreeSet<String>>,
 ) {
-    shown.insert(path.to_owned(), table.keys().cloned().collect());
+    shown.entry(path.to_owned()).or_default().extend(table.keys().cloned());
     for (key, value) in table.iter_mut() {
+        let path = format!("{path}{key}.");
+        let of_list = value.as_array_mut().into_iter().flatten();
+        for inner in of_list.filter_map(toml::Value::as_table_mut) {
+            plant_unknown_keys(&path, inner, shown);
+        }
         if let Some(inner) = value.as_table_mut() {
-            plant_unknown_keys(&format!("{path}{key}."), inner, shown);
+            plant_unknown_keys(&path, inner, shown);
         }
     }
     table.insert("unknown_to_all".to_owned(), toml::Value::Boolean(true));

@@ -35,7 +35,7 @@ fn all_faults_are_told_at_once_each_with_its_line_and_remedy() {
     config.toml:4: server.base_url: expected an http or https URL without user name, query and fragment, found 3
         write for example: base_url = "https://id.example.org"
     config.toml:5: emial: unknown key; did you mean email?
-        known here: accounts, api, brands, database, dns, email, federation, invites, limits, log, lookup, mediums, messages, metrics, peers, replication, server, sessions, signing, sms, terms
+        known here: accounts, api, brands, credentials, database, directories, dns, email, federation, gateway, invites, limits, log, lookup, mediums, messages, metrics, peers, replication, server, sessions, signing, sms, terms, user_directory, well_known
     config.toml:7: email.transport: expected smtp, sendmail, directory or log, found "pigeon"
         write for example: transport = "smtp"
     config.toml:9: email.smtp.port: expected a port between 1 and 65535, found "abc"
@@ -51,7 +51,7 @@ fn all_faults_are_told_at_once_each_with_its_line_and_remedy() {
     config.toml:17: federation.ca_file: /nowhere/ca.pem can't be read: No such file or directory (os error 2)
         name a file that can be read
     config.toml:18: fax: unknown key
-        known here: accounts, api, brands, database, dns, email, federation, invites, limits, log, lookup, mediums, messages, metrics, peers, replication, server, sessions, signing, sms, terms
+        known here: accounts, api, brands, credentials, database, directories, dns, email, federation, gateway, invites, limits, log, lookup, mediums, messages, metrics, peers, replication, server, sessions, signing, sms, terms, user_directory, well_known
     "#);
 }
 
@@ -111,4 +111,55 @@ fn one_lookup_has_to_fit_into_the_limit_of_lookups() {
 fn a_file_that_is_not_there_is_a_fault() {
     let fault = Config::load(Some("/nowhere/b.toml".as_ref()), std::iter::empty()).unwrap_err();
     assert!(fault.to_string().starts_with("/nowhere/b.toml: can't be read: No such file"));
+}
+
+#[test]
+fn a_neighbour_that_is_told_by_tls_takes_a_certificate() {
+    let neighbour = "[[peers.replicate]]\nname = 'b.test'\nurl = 'https://b.test'\n\
+                     keys = ['ed25519:0 XGX0JRS2Af3be3knz2fBiRbApjm2Dh61gXDJA8kcJNI']\n";
+    insta::assert_snapshot!(load(neighbour, &[]).unwrap_err(), @r#"
+    config.toml:3: peers.replicate[0].url: a neighbour is told by mutual TLS, which takes a certificate
+        give `certificate`, `key` and `ca_file` under [replication], or no `url`
+    "#);
+    // One on this machine may be told without.
+    load(&neighbour.replace("https://b.test", "http://127.0.0.1:1"), &[]).unwrap();
+    // Half a certificate is one fault, and not two.
+    let half = format!("{neighbour}[replication]\nlisten = ['127.0.0.1:4434']\n");
+    assert!(!load(&half, &[]).unwrap_err().contains("mutual TLS"));
+}
+
+#[test]
+fn keys_for_dnssec_are_of_no_use_without_it() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let toml = format!("[dns]\ntrust_anchor_file = '{file}'\n");
+    let fault = load(&toml, &[]).unwrap_err();
+    assert!(
+        fault.contains("config.toml:2: dns.trust_anchor_file: nothing is validated"),
+        "{fault}"
+    );
+    load(&format!("{toml}dnssec = true\n"), &[]).unwrap();
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn databases_are_those_that_take_writes_and_replicas_follow_one() {
+    let fault = faults("[database]\nurl = 'postgres://me:hunter2@a,b/db?target_session_attrs=any'");
+    insta::assert_snapshot!(fault, @r#"
+    config:2: database.url: its target_session_attrs may choose a server that takes no writes
+        leave it out: of several hosts the one that takes writes is used
+    "#);
+    for wanted in ["read-write", "primary"] {
+        let url = format!("postgres://me@a,b/db?target_session_attrs={wanted}");
+        Config::from_toml(&format!("database.url = '{url}'")).unwrap();
+    }
+    let fault = faults("[database]\nreplica_urls = ['postgres://me:hunter2@a/db']");
+    insta::assert_snapshot!(fault, @r#"
+    config:2: database.replica_urls: replicas follow a PostgreSQL, and database.url is none
+        remove it, or name the server that they follow as database.url
+    "#);
+    let fault = faults("[database]\nreplica_urls = ['mysql://me:hunter2@a/db']");
+    insta::assert_snapshot!(fault, @r#"
+    config:2: database.replica_urls[0]: expected the URL of a PostgreSQL, found a URL with a user name
+        write for example: replica_urls = ["postgres://bindery@replica/bindery"]
+    "#);
 }

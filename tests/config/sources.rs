@@ -145,6 +145,6 @@ fn a_fault_of_a_variable_names_the_variable() {
     BINDERY_SERVER__NMAE: server.nmae: unknown key; did you mean name?
         known here: aliases, base_url, listen, name, tls, trusted_proxies
     BINDERY___: : unknown key
-        known here: accounts, api, brands, database, dns, email, federation, invites, limits, log, lookup, mediums, messages, metrics, peers, replication, server, sessions, signing, sms, terms
+        known here: accounts, api, brands, credentials, database, directories, dns, email, federation, gateway, invites, limits, log, lookup, mediums, messages, metrics, peers, replication, server, sessions, signing, sms, terms, user_directory, well_known
     "#);
 }

@@ -8,10 +8,12 @@ mod authority;
 #[path = "../support/dns.rs"]
 mod dns;
 #[path = "../support/homeserver.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
 mod homeserver;
 
 mod client;
 mod discovery;
+mod dnssec;
 mod guard;
 mod identity;
 mod log;

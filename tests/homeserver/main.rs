@@ -13,11 +13,14 @@
 mod account;
 mod association;
 mod bindery;
+mod directory;
 mod invite;
+mod login;
 mod msisdn;
 mod person;
 mod sdk;
 mod synapse;
+mod timing;
 mod world;
 
 #[path = "../support/client.rs"]
@@ -32,7 +35,11 @@ mod dns;
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod gateway;
 #[path = "../support/process.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
 mod process;
+#[path = "../support/proxy.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod proxy;
 #[path = "../support/smtp.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod smtp;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Everybody's.
-const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// Somebody with an account at the homeserver.
 pub(crate) struct Person<'a> {

@@ -13,7 +13,7 @@ use crate::{environment, person::Person, world::World};
 const IDENTITY_SERVICE: &str = "SERVICE_TYPE_IS";
 
 /// A person's client.
-struct Sdk {
+pub(crate) struct Sdk {
     process: Child,
     told: ChildStdin,
     tells: BufReader<ChildStdout>,
@@ -27,6 +27,11 @@ impl Sdk {
             "userId": person.mxid,
             "accessToken": person.homeserver.token,
         });
+        Self::with(world, &options)
+    }
+
+    /// A client of these options.
+    pub(crate) fn with(world: &World, options: &Value) -> Self {
         let mut process = Command::new(environment("bin/node"))
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/homeserver/js/client.js"))
             .arg(environment("js/node_modules/matrix-js-sdk/lib/index.js"))
@@ -43,14 +48,14 @@ impl Sdk {
     }
 
     /// What a method returns.
-    fn ok(&mut self, method: &str, arguments: &Value) -> Value {
+    pub(crate) fn ok(&mut self, method: &str, arguments: &Value) -> Value {
         let mut answer = self.ask(method, arguments);
         assert!(answer.get("error").is_none(), "{method}: {answer}");
         answer["result"].take()
     }
 
     /// Asserts that a method throws what a refusal with this status and errcode becomes.
-    fn refused(&mut self, method: &str, arguments: &Value, status: u16, errcode: &str) {
+    pub(crate) fn refused(&mut self, method: &str, arguments: &Value, status: u16, errcode: &str) {
         let error = &self.ask(method, arguments)["error"];
         let told = (&error["httpStatus"], &error["errcode"]);
         assert_eq!(told, (&json!(status), &json!(errcode)), "{method}: {error}");

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -22,24 +22,36 @@ const SIGNING_KEY: &str = "ed25519 a_test YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW
 pub(crate) struct Synapse {
     pub(crate) name: String,
     pub(crate) port: u16,
+    /// Where it listens for proxies, without TLS.
+    pub(crate) behind_proxy: u16,
     folder: PathBuf,
     authorities: PathBuf,
     http: reqwest::Client,
     process: Mutex<Process>,
 }
 
+/// What one Synapse has and others haven't.
+#[derive(Default)]
+pub(crate) struct Settings<'a> {
+    /// Its name; without one it has that of its address, by which other homeservers find it.
+    pub(crate) name: Option<&'a str>,
+    /// Who validates phone numbers for it, if anybody.
+    pub(crate) delegate: Option<&'a str>,
+    /// Keys of its configuration, in place of the usual ones.
+    pub(crate) more: Vec<(&'static str, Value)>,
+}
+
 impl Synapse {
-    /// Starts one whose files are in `folder`. Without a name it has that of its address, by which
-    /// other homeservers find it. Phone numbers it has validated by `delegate`, if there is one.
+    /// Starts one whose files are in `folder`.
     pub(crate) async fn start(
-        name: Option<&str>,
+        settings: Settings<'_>,
         ca: &Ca,
         folder: PathBuf,
-        delegate: Option<&str>,
         http: &reqwest::Client,
     ) -> Self {
+        let Settings { name, delegate, more } = settings;
         fs::create_dir(&folder).unwrap();
-        let port = free_port();
+        let (port, behind_proxy) = (free_port(), free_port());
         let name = name.map_or_else(|| format!("localhost:{port}"), str::to_owned);
         let host = name.split(':').next().unwrap();
         let (certificate, key) = ca.pem(&[host, "localhost"]);
@@ -47,14 +59,18 @@ impl Synapse {
         fs::write(folder.join("key.pem"), key).unwrap();
         fs::write(folder.join("signing.key"), SIGNING_KEY).unwrap();
         // JSON is YAML.
-        let mut config = config(&folder, &name, port);
+        let mut config = config(&folder, &name, (port, behind_proxy));
         if let Some(delegate) = delegate {
             config["account_threepid_delegates"] = json!({ "msisdn": delegate });
+        }
+        for (key, value) in more {
+            config[key] = value;
         }
         fs::write(folder.join("homeserver.yaml"), config.to_string()).unwrap();
         let authorities = ca.file().to_owned();
         let process = Mutex::new(run(&folder, &authorities));
-        let synapse = Self { name, port, folder, authorities, http: http.clone(), process };
+        let http = http.clone();
+        let synapse = Self { name, port, behind_proxy, folder, authorities, http, process };
         synapse.answers().await;
         synapse
     }
@@ -95,7 +111,7 @@ fn run(folder: &Path, authorities: &Path) -> Process {
     )
 }
 
-fn config(folder: &Path, name: &str, port: u16) -> serde_json::Value {
+fn config(folder: &Path, name: &str, (port, behind_proxy): (u16, u16)) -> Value {
     let often = json!({ "per_second": 1000, "burst_count": 1000 });
     json!({
         "server_name": name,
@@ -105,6 +121,14 @@ fn config(folder: &Path, name: &str, port: u16) -> serde_json::Value {
             "bind_addresses": ["127.0.0.1"],
             "type": "http",
             "tls": true,
+            "resources": [{ "names": ["client", "federation"] }],
+        }, {
+            // As docs/login.md has it.
+            "port": behind_proxy,
+            "bind_addresses": ["127.0.0.1"],
+            "type": "http",
+            "tls": false,
+            "x_forwarded": true,
             "resources": [{ "names": ["client", "federation"] }],
         }],
         "tls_certificate_path": folder.join("certificate.pem"),

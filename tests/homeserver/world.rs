@@ -1,6 +1,9 @@
 //! A homeserver, an identity server, the network between them, and people.
 
-use std::path::Path;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
 
 use mail_parser::MessageParser;
 use serde_json::Value;
@@ -14,9 +17,10 @@ use crate::{
     dns::FakeDns,
     gateway::Gateway,
     person::Person,
-    process::free_port,
+    process::{eventually, free_port},
+    proxy::{Proxy, block},
     smtp::{Behaviour, SmtpServer},
-    synapse::Synapse,
+    synapse::{Settings, Synapse},
 };
 
 pub(crate) struct World {
@@ -35,8 +39,15 @@ impl World {
         Self::with("").await
     }
 
-    /// A world whose Bindery has more configuration, which begins with a section's head.
+    /// A world whose Bindery has more configuration, which begins with a section's head and in which
+    /// `HS_TEST` is the homeserver's folder.
     pub(crate) async fn with(toml: &str) -> Self {
+        Self::of(toml, Vec::new()).await
+    }
+
+    /// The same whose Synapse has more configuration, too. `SYNAPSE` in that of Bindery stands for
+    /// where Synapse listens for proxies.
+    pub(crate) async fn of(toml: &str, synapse: Vec<(&'static str, Value)>) -> Self {
         let ca = Ca::new();
         let folder = tempfile::tempdir().unwrap();
         let (dns, smtp) = (FakeDns::start().await, SmtpServer::start(Behaviour::default()).await);
@@ -46,7 +57,10 @@ impl World {
         let port = free_port();
         let delegate = format!("https://localhost:{port}");
         let home = folder.path().join("hs.test");
-        let synapse = Synapse::start(Some("hs.test"), &ca, home, Some(&delegate), &http).await;
+        let toml = toml.replace("HS_TEST", home.to_str().unwrap());
+        let settings = Settings { name: Some("hs.test"), delegate: Some(&delegate), more: synapse };
+        let synapse = Synapse::start(settings, &ca, home, &http).await;
+        let toml = toml.replace("SYNAPSE", &format!("127.0.0.1:{}", synapse.behind_proxy));
         // The name is found by its service record alone.
         dns.service("_matrix-fed._tcp.hs.test", &[(10, 0, synapse.port, "machine.test")]);
         dns.host("machine.test", &["127.0.0.1"]);
@@ -57,7 +71,7 @@ impl World {
             smtp_port: smtp.port,
             gateway: gateway.url(),
         };
-        let bindery = Bindery::start(around, folder.path().join("bindery"), toml, &http).await;
+        let bindery = Bindery::start(around, folder.path().join("bindery"), &toml, &http).await;
         Self { bindery, synapse, smtp, gateway, http, dns, ca, folder }
     }
 
@@ -70,7 +84,25 @@ impl World {
     pub(crate) async fn another_homeserver(&self, folder: &str) -> Synapse {
         self.dns.host("localhost", &["127.0.0.1"]);
         let folder = self.folder.path().join(folder);
-        Synapse::start(None, &self.ca, folder, None, &self.http).await
+        Synapse::start(Settings::default(), &self.ca, folder, &self.http).await
+    }
+
+    /// An nginx of a page's snippet in front of both servers.
+    pub(crate) async fn nginx(&self, page: &str) -> Proxy {
+        let synapse = format!("127.0.0.1:{}", self.synapse.behind_proxy);
+        let snippet = block(page, "nginx")
+            .replace("127.0.0.1:8008", &synapse)
+            .replace("http://127.0.0.1:8090", &self.bindery.base_url());
+        let (certificate, key) = self.ca.pem(&["127.0.0.1"]);
+        let proxy = Proxy::nginx(&snippet, "matrix.example.org", (&certificate, &key));
+        eventually("nginx answers", async || self.http.get(&proxy.base).send().await.ok()).await;
+        proxy
+    }
+
+    /// Whatever is at this URL asked from an address of this machine, for nobody in particular.
+    pub(crate) fn api_from(&self, from: Ipv4Addr, url: &str) -> Api {
+        let http = client_from(&self.ca, Some(from.into()));
+        Api { http, base: url.to_owned(), token: None }
     }
 
     /// The client API of a homeserver, for nobody in particular.
@@ -159,12 +191,17 @@ impl World {
 
 /// A client that trusts the authority alone.
 fn client(ca: &Ca) -> reqwest::Client {
+    client_from(ca, None)
+}
+
+fn client_from(ca: &Ca, from: Option<IpAddr>) -> reqwest::Client {
     // Another test of this process may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let authority = std::fs::read(ca.file()).unwrap();
     reqwest::Client::builder()
         .tls_certs_only([reqwest::Certificate::from_pem(&authority).unwrap()])
         .no_proxy()
+        .local_address(from)
         .build()
         .unwrap()
 }

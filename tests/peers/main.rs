@@ -18,6 +18,8 @@ mod world;
 
 mod dealings;
 mod found;
+mod handed_on;
 mod many;
 mod refused;
+mod refusing;
 mod signed;

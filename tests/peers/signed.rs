@@ -16,19 +16,24 @@ const V1: &str = "/_matrix/identity/api/v1";
 const NOW_MS: i64 = 1_795_417_689_123;
 
 /// What an old server has of `bob@b.test`.
-fn association() -> Value {
+pub(crate) fn association() -> Value {
     json!({ "medium": "email", "address": "bob@b.test", "mxid": BOB, "ts": NOW_MS - 2,
         "not_before": NOW_MS - 1, "not_after": NOW_MS + 1 })
 }
 
-fn signed(key: &SigningKey, association: &Value) -> Object {
+pub(crate) fn signed(key: &SigningKey, association: &Value) -> Object {
     let mut object = association.as_object().unwrap().clone();
     key.sign(&"some.name".parse().unwrap(), &mut object).unwrap();
     object
 }
 
 /// An old server which serves a key and answers lookups so.
-async fn old(world: &World, domain: &str, key: &SigningKey, answer: Value) -> FakeHomeserver {
+pub(crate) async fn old(
+    world: &World,
+    domain: &str,
+    key: &SigningKey,
+    answer: Value,
+) -> FakeHomeserver {
     let peer = world.fake(domain).await;
     let served = json!({ "public_key": encode_base64(&key.public()) }).to_string();
     peer.set_reply(&format!("{V1}/pubkey/{}", key.id()), Reply::new(200, served.clone()));

@@ -211,6 +211,26 @@ impl Bindery {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
+    /// What is said at `path` to anybody.
+    pub(crate) async fn text(&self, path: &str) -> String {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = client.get(format!("{}{path}", self.base)).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.text().await.unwrap()
+    }
+
+    /// The same, as JSON.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path).await).unwrap()
+    }
+
+    /// What API v1 answers to anybody.
+    pub(crate) async fn post_v1(&self, path: &str, body: &Value) -> Value {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}/_matrix/identity/api/v1{path}", self.base);
+        client.post(url).json(body).send().await.unwrap().json().await.unwrap()
+    }
+
     async fn pepper(&self) -> String {
         service::lookup::current_pepper(&self.app).await.unwrap()
     }

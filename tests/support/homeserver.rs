@@ -10,9 +10,9 @@ use std::{
     },
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
@@ -30,6 +30,7 @@ pub(crate) struct FakeHomeserver {
 #[derive(Default)]
 struct State {
     users: HashMap<String, String>,
+    passwords: HashMap<String, String>,
     replies: HashMap<String, Reply>,
     requests: Vec<Received>,
     connections: usize,
@@ -98,8 +99,17 @@ impl FakeHomeserver {
         Self::start_at(ca, names, (own_loopback(), 443).into()).await
     }
 
+    /// Starts without TLS on a port of its own on 127.0.0.1.
+    pub(crate) async fn start_plain() -> Self {
+        Self::listen("127.0.0.1:0".parse().unwrap(), None).await
+    }
+
     /// Starts at `address`.
     pub(crate) async fn start_at(ca: &Ca, names: &[&str], address: SocketAddr) -> Self {
+        Self::listen(address, Some(TlsAcceptor::from(Arc::new(ca.tls(names))))).await
+    }
+
+    async fn listen(address: SocketAddr, acceptor: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap_or_else(|error| {
             panic!(
                 "{address}: {error}. Ports below 1024 take the right to bind them: run the tests \
@@ -108,7 +118,6 @@ impl FakeHomeserver {
         });
         let address = listener.local_addr().unwrap();
         let state = Arc::<Mutex<State>>::default();
-        let acceptor = TlsAcceptor::from(Arc::new(ca.tls(names)));
         let task = tokio::spawn(accept(listener, acceptor, state.clone()));
         Self { address, state, task }
     }
@@ -126,6 +135,11 @@ impl FakeHomeserver {
     /// Makes `token` an OpenID token of the user `sub`.
     pub(crate) fn set_user(&self, token: &str, sub: &str) {
         self.state.lock().unwrap().users.insert(token.to_owned(), sub.to_owned());
+    }
+
+    /// Makes `password` the one by which the user `mxid` logs in.
+    pub(crate) fn set_password(&self, mxid: &str, password: &str) {
+        self.state.lock().unwrap().passwords.insert(mxid.to_owned(), password.to_owned());
     }
 
     /// Sets what the well-known document says: that `server` is to be asked.
@@ -165,17 +179,35 @@ pub(crate) fn own_loopback() -> Ipv4Addr {
     Ipv4Addr::new(127, high.max(1), low, last)
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<Mutex<State>>) {
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc<Mutex<State>>) {
     while let Ok((stream, _)) = listener.accept().await {
         state.lock().unwrap().connections += 1;
-        tokio::spawn(serve(stream, acceptor.clone(), state.clone()));
+        let (acceptor, state) = (acceptor.clone(), state.clone());
+        tokio::spawn(async move {
+            match acceptor {
+                Some(acceptor) => serve_tls(stream, acceptor, state).await,
+                None => serve(stream, None, state).await,
+            }
+        });
     }
 }
 
-/// Serves one connection; a client that goes away or speaks nonsense ends it.
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<Mutex<State>>) -> Option<()> {
+async fn serve_tls(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    state: Arc<Mutex<State>>,
+) -> Option<()> {
     let stream = acceptor.accept(stream).await.ok()?;
     let sni = stream.get_ref().1.server_name().map(str::to_owned);
+    serve(stream, sni, state).await
+}
+
+/// Serves one connection; a client that goes away or speaks nonsense ends it.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    sni: Option<String>,
+    state: Arc<Mutex<State>>,
+) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let request = read_request(&mut stream, sni.clone()).await?;
@@ -224,18 +256,61 @@ async fn read_request<S: AsyncRead + Unpin>(
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.ok()?;
+    let body = if headers.contains_key("transfer-encoding") {
+        read_chunks(stream).await?
+    } else {
+        let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.ok()?;
+        body
+    };
     Some(Received { method, target, sni, headers, body })
 }
 
+/// A body in chunks, each without an extension.
+async fn read_chunks<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await.ok()?;
+        let length = usize::from_str_radix(line.trim(), 16).ok()?;
+        let mut chunk = vec![0; length + 2];
+        stream.read_exact(&mut chunk).await.ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(&chunk[..length]);
+    }
+}
+
 impl State {
+    /// What comes of a login: only an `m.id.user` with its password is let in.
+    fn log_in(&self, body: &[u8]) -> Reply {
+        let login: Value = serde_json::from_slice(body).unwrap_or_default();
+        let user = login["identifier"]["user"].as_str().unwrap_or_default();
+        let is_user = login["identifier"]["type"] == "m.id.user";
+        match self.passwords.get(user) {
+            Some(password) if is_user && login["password"] == **password => {
+                Reply::new(200, json!({ "user_id": user, "access_token": "t" }).to_string())
+            }
+            _ => Reply::Full(
+                403,
+                "Content-Type: application/json\r\nAccess-Control-Allow-Origin: *\r\n".to_owned(),
+                r#"{"errcode":"M_FORBIDDEN","error":"Invalid username or password"}"#.to_owned(),
+            ),
+        }
+    }
+
     fn reply(&mut self, request: Received) -> Reply {
         let url = url::Url::parse("https://homeserver/").unwrap().join(&request.target).unwrap();
+        let login = (request.method == "POST" && url.path().ends_with("/login"))
+            .then(|| self.log_in(&request.body));
         self.requests.push(request);
         if let Some(reply) = self.replies.get(url.path()) {
             return reply.clone();
+        }
+        if let Some(reply) = login {
+            return reply;
         }
         if url.path() != "/_matrix/federation/v1/openid/userinfo" {
             return Reply::new(404, json!({ "errcode": "M_UNRECOGNIZED" }).to_string());

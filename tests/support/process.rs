@@ -48,6 +48,11 @@ impl Process {
         Self { name, child, log }
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         // Fails only for a process that has ended already.

@@ -100,6 +100,17 @@ async fn a_sydent_that_has_forgotten_bindery_meets_it_again() {
 }
 
 #[tokio::test]
+async fn the_new_pepper_of_a_sydent_is_taken_up() {
+    let world = World::asking(true).await;
+    let before = carol_is_found(&world).await.len();
+    world.sydent.change_pepper().await;
+    erin_is_found(&world).await;
+    // It says in its refusal which one to use.
+    let lookup = "POST /_matrix/identity/v2/lookup";
+    assert_eq!(asked(&world)[before..], [lookup, lookup]);
+}
+
+#[tokio::test]
 async fn the_terms_of_a_sydent_are_accepted_by_the_operator_and_nobody_else() {
     let world = World::asking(true).await;
     carol_is_found(&world).await;

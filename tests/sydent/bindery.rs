@@ -102,6 +102,15 @@ impl Bindery {
         self.answers().await;
     }
 
+    /// Lets it come back with more configuration, which begins with a section's head.
+    pub(crate) async fn start_again_with(&self, more: &str) {
+        let file = self.folder.join("bindery.toml");
+        let config = fs::read_to_string(&file).unwrap();
+        self.kill().await;
+        fs::write(file, format!("{config}\n{more}")).unwrap();
+        self.start_again().await;
+    }
+
     async fn answers(&self) {
         let api = self.api();
         let answers = async || api.http.get(&api.base).send().await.is_ok();

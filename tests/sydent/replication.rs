@@ -83,3 +83,55 @@ async fn more_than_a_sydent_says_at_once_is_heard_to_the_end() {
         alice.until(address, known).await;
     }
 }
+
+#[tokio::test]
+async fn more_than_is_told_at_once_is_told_to_a_sydent_to_the_end() {
+    let world = World::replicating().await;
+    let alice = world.person("alice").await;
+    world.sydent.kill().await;
+    let addresses: Vec<String> = (0..130).map(|n| format!("alice{n}@neighbours.test")).collect();
+    let mut proofs = Vec::new();
+    for address in &addresses {
+        proofs.push(alice.own(address).await);
+    }
+    for proof in &proofs[..10] {
+        alice.give_up(proof).await;
+    }
+    world.sydent.start_again().await;
+    for (n, address) in addresses.iter().enumerate().rev() {
+        let known = (n >= 10).then_some(alice.mxid.as_str());
+        world.sydent.until(address, known).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_bound_before_they_were_neighbours_is_told_to_a_sydent() {
+    let world = World::apart().await;
+    let alice = world.person("alice").await;
+    let proof = alice.own("gone@neighbours.test").await;
+    for address in ["office@neighbours.test", "home@neighbours.test"] {
+        alice.own(address).await;
+    }
+    alice.give_up(&proof).await;
+    world.befriend().await;
+    for address in ["office@neighbours.test", "home@neighbours.test"] {
+        world.sydent.until(address, Some(&alice.mxid)).await;
+    }
+    world.sydent.until("gone@neighbours.test", None).await;
+    let told = world.bindery.command(&["peers", "list"]).await;
+    assert!(told.contains("\tset aside 0\tfailed 0\tdue now\t-\n"), "{told}");
+}
+
+#[tokio::test]
+async fn a_sydent_speaks_for_its_own_domains_only() {
+    let world = World::replicating_with("domains = ['people.test']").await;
+    let (alice, carol) = (world.person("alice").await, world.mxid("carol"));
+    world.sydent.bind("carol@elsewhere.test", &carol).await;
+    world.sydent.bind_any("msisdn", "447700900001", &carol).await;
+    world.sydent.bind("carol@people.test", &carol).await;
+    // What comes after that is heard all the same.
+    alice.until("carol@people.test", Some(&carol)).await;
+    assert_eq!(alice.find_hashed("carol@elsewhere.test").await, None);
+    let quarantine = world.bindery.command(&["peers", "quarantine", "list"]).await;
+    assert_eq!(quarantine.matches("may not speak for this address").count(), 2, "{quarantine}");
+}

@@ -106,6 +106,11 @@ impl Sydent {
         self.alter("DELETE FROM tokens").await;
     }
 
+    /// Has it choose another pepper, as it does where it has none.
+    pub(crate) async fn change_pepper(&self) {
+        self.alter("DELETE FROM hashing_metadata").await;
+    }
+
     /// Has it answer API v1 with associations that were altered after they were signed.
     pub(crate) async fn forge(&self, from: &str, to: &str) {
         let set = format!("sgAssoc = replace(sgAssoc, '{from}', '{to}')");

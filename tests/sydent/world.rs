@@ -50,18 +50,28 @@ impl World {
 
     /// A Bindery that asks nobody; the Sydent is its neighbour, and it the Sydent's.
     pub(crate) async fn replicating() -> Self {
-        let neighbour = |sydent: &Sydent, _: &Front| {
-            format!(
-                "[peers]\ndiscover = false\n[[peers.replicate]]\nname = '{}'\nurl = '{}'\n\
-                 keys = ['ed25519:0 {}']\nkey_id = 'ed25519:0'\n",
-                server::NAME,
-                sydent.replication_url,
-                sydent.public_key,
-            )
+        Self::replicating_with("").await
+    }
+
+    /// The same, where more is said of the Sydent as a neighbour.
+    pub(crate) async fn replicating_with(more: &str) -> Self {
+        let peers = |sydent: &Sydent, _: &Front| {
+            format!("[peers]\ndiscover = false\n{}{more}\n", neighbour(sydent))
         };
-        let world = Self::start(true, neighbour).await;
+        let world = Self::start(true, peers).await;
         world.sydent.befriend(bindery::NAME, &Bindery::public_key());
         world
+    }
+
+    /// A Bindery that asks nobody and has no neighbour.
+    pub(crate) async fn apart() -> Self {
+        Self::start(true, |_, _| "[peers]\ndiscover = false\n".to_owned()).await
+    }
+
+    /// Makes the two neighbours from now on.
+    pub(crate) async fn befriend(&self) {
+        self.sydent.befriend(bindery::NAME, &Bindery::public_key());
+        self.bindery.start_again_with(&neighbour(&self.sydent)).await;
     }
 
     async fn start(has_v2: bool, peers: impl Fn(&Sydent, &Front) -> String) -> Self {
@@ -109,6 +119,16 @@ impl World {
         let page = self.http.get(link).send().await.unwrap();
         assert_eq!(page.status(), 200, "{}", page.text().await.unwrap());
     }
+}
+
+/// What Bindery is told of the Sydent as a neighbour.
+fn neighbour(sydent: &Sydent) -> String {
+    let Sydent { replication_url, public_key, .. } = sydent;
+    let name = server::NAME;
+    format!(
+        "[[peers.replicate]]\nname = '{name}'\nurl = '{replication_url}'\n\
+         keys = ['ed25519:0 {public_key}']\nkey_id = 'ed25519:0'\n"
+    )
 }
 
 async fn homeserver(ca: &Ca) -> FakeHomeserver {

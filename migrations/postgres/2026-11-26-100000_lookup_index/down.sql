@@ -1,3 +1,9 @@
+DROP TRIGGER directory_syncs_emptied ON directory_syncs;
+DROP TRIGGER directory_syncs_swapped ON directory_syncs;
+DROP TRIGGER directory_associations_emptied ON directory_associations;
+DROP TRIGGER directory_associations_changed ON directory_associations;
+DROP FUNCTION note_directory_swap();
+DROP FUNCTION note_directory_change();
 DROP TRIGGER accepted_terms_removed ON accepted_terms;
 DROP TRIGGER access_tokens_emptied ON access_tokens;
 DROP TRIGGER access_tokens_changed ON access_tokens;

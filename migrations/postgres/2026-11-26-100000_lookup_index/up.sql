@@ -56,6 +56,52 @@ CREATE TRIGGER access_tokens_emptied AFTER TRUNCATE ON access_tokens
 CREATE TRIGGER accepted_terms_removed AFTER DELETE OR TRUNCATE ON accepted_terms
     FOR EACH STATEMENT EXECUTE FUNCTION note_terms_change();
 
+-- Of the copies of directories only what is believed counts, and where another one is believed only
+-- what is different in it.
+CREATE FUNCTION note_directory_change() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    changed directory_associations%ROWTYPE;
+BEGIN
+    IF TG_OP = 'DELETE' THEN changed := OLD; ELSE changed := NEW; END IF;
+    IF EXISTS (SELECT 1 FROM directory_syncs AS s
+        WHERE s.directory = changed.directory AND s.generation = changed.generation) THEN
+        INSERT INTO lookup_changes (kind, medium, address)
+            VALUES ('threepid', changed.medium, changed.address);
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION note_directory_swap() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    -- No copy has such a number.
+    before BIGINT := -1;
+    after BIGINT := -1;
+    name TEXT;
+BEGIN
+    IF TG_OP <> 'INSERT' THEN before := OLD.generation; name := OLD.directory; END IF;
+    IF TG_OP <> 'DELETE' THEN after := NEW.generation; name := NEW.directory; END IF;
+    IF before = after THEN RETURN NULL; END IF;
+    INSERT INTO lookup_changes (kind, medium, address)
+        SELECT DISTINCT 'threepid', medium, address FROM (
+            (SELECT medium, address, mxid FROM directory_associations
+                WHERE directory = name AND generation = before
+            EXCEPT SELECT medium, address, mxid FROM directory_associations
+                WHERE directory = name AND generation = after)
+            UNION ALL
+            (SELECT medium, address, mxid FROM directory_associations
+                WHERE directory = name AND generation = after
+            EXCEPT SELECT medium, address, mxid FROM directory_associations
+                WHERE directory = name AND generation = before)) AS different;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER directory_associations_changed AFTER INSERT OR UPDATE OR DELETE
+    ON directory_associations FOR EACH ROW EXECUTE FUNCTION note_directory_change();
+CREATE TRIGGER directory_associations_emptied AFTER TRUNCATE ON directory_associations
+    FOR EACH STATEMENT EXECUTE FUNCTION note_all_threepids_change();
+CREATE TRIGGER directory_syncs_swapped AFTER INSERT OR UPDATE OF generation OR DELETE
+    ON directory_syncs FOR EACH ROW EXECUTE FUNCTION note_directory_swap();
+CREATE TRIGGER directory_syncs_emptied AFTER TRUNCATE ON directory_syncs
+    FOR EACH STATEMENT EXECUTE FUNCTION note_all_threepids_change();
+
 -- 0: it is or was in use. The next one: 1: hashes are being made with it; 2: all are made; 3: it is
 -- about to come into use.
 ALTER TABLE peppers ADD COLUMN state INTEGER NOT NULL DEFAULT 0;

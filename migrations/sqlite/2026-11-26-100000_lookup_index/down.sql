@@ -1,3 +1,9 @@
+DROP TRIGGER directory_syncs_removed;
+DROP TRIGGER directory_syncs_swapped;
+DROP TRIGGER directory_syncs_added;
+DROP TRIGGER directory_associations_removed;
+DROP TRIGGER directory_associations_changed;
+DROP TRIGGER directory_associations_added;
 DROP TRIGGER accepted_terms_removed;
 DROP TRIGGER access_tokens_removed;
 DROP TRIGGER access_tokens_changed;

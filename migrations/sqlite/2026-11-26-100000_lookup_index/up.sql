@@ -55,6 +55,57 @@ CREATE TRIGGER accepted_terms_removed AFTER DELETE ON accepted_terms BEGIN
         '', OLD.mxid, CAST(strftime('%s', 'now') AS INTEGER) * 1000, 0);
 END;
 
+-- Of the copies of directories only what is believed counts, and where another one is believed only
+-- what is different in it.
+CREATE TRIGGER directory_associations_added AFTER INSERT ON directory_associations
+WHEN EXISTS (SELECT 1 FROM directory_syncs
+    WHERE directory = NEW.directory AND generation = NEW.generation) BEGIN
+    INSERT INTO lookup_changes VALUES ((SELECT max(id) FROM lookup_changes) + 1, 'threepid',
+        NEW.medium, NEW.address, CAST(strftime('%s', 'now') AS INTEGER) * 1000, 0);
+END;
+CREATE TRIGGER directory_associations_changed AFTER UPDATE ON directory_associations
+WHEN EXISTS (SELECT 1 FROM directory_syncs
+    WHERE directory = NEW.directory AND generation = NEW.generation) BEGIN
+    INSERT INTO lookup_changes VALUES ((SELECT max(id) FROM lookup_changes) + 1, 'threepid',
+        NEW.medium, NEW.address, CAST(strftime('%s', 'now') AS INTEGER) * 1000, 0);
+END;
+CREATE TRIGGER directory_associations_removed AFTER DELETE ON directory_associations
+WHEN EXISTS (SELECT 1 FROM directory_syncs
+    WHERE directory = OLD.directory AND generation = OLD.generation) BEGIN
+    INSERT INTO lookup_changes VALUES ((SELECT max(id) FROM lookup_changes) + 1, 'threepid',
+        OLD.medium, OLD.address, CAST(strftime('%s', 'now') AS INTEGER) * 1000, 0);
+END;
+CREATE TRIGGER directory_syncs_added AFTER INSERT ON directory_syncs BEGIN
+    INSERT INTO lookup_changes
+        SELECT (SELECT max(id) FROM lookup_changes) + row_number() OVER (), 'threepid', medium,
+            address, CAST(strftime('%s', 'now') AS INTEGER) * 1000, 0
+        FROM (SELECT DISTINCT medium, address FROM directory_associations
+            WHERE directory = NEW.directory AND generation = NEW.generation);
+END;
+CREATE TRIGGER directory_syncs_swapped AFTER UPDATE OF generation ON directory_syncs
+WHEN OLD.generation <> NEW.generation BEGIN
+    INSERT INTO lookup_changes
+        SELECT (SELECT max(id) FROM lookup_changes) + row_number() OVER (), 'threepid', medium,
+            address, CAST(strftime('%s', 'now') AS INTEGER) * 1000, 0
+        FROM (SELECT DISTINCT medium, address FROM (
+            SELECT * FROM (SELECT medium, address, mxid FROM directory_associations
+                WHERE directory = OLD.directory AND generation = OLD.generation
+                EXCEPT SELECT medium, address, mxid FROM directory_associations
+                WHERE directory = NEW.directory AND generation = NEW.generation)
+            UNION ALL
+            SELECT * FROM (SELECT medium, address, mxid FROM directory_associations
+                WHERE directory = NEW.directory AND generation = NEW.generation
+                EXCEPT SELECT medium, address, mxid FROM directory_associations
+                WHERE directory = OLD.directory AND generation = OLD.generation)));
+END;
+CREATE TRIGGER directory_syncs_removed AFTER DELETE ON directory_syncs BEGIN
+    INSERT INTO lookup_changes
+        SELECT (SELECT max(id) FROM lookup_changes) + row_number() OVER (), 'threepid', medium,
+            address, CAST(strftime('%s', 'now') AS INTEGER) * 1000, 0
+        FROM (SELECT DISTINCT medium, address FROM directory_associations
+            WHERE directory = OLD.directory AND generation = OLD.generation);
+END;
+
 -- 0: it is or was in use. The next one: 1: hashes are being made with it; 2: all are made; 3: it is
 -- about to come into use.
 ALTER TABLE peppers ADD COLUMN state INTEGER NOT NULL DEFAULT 0;

@@ -11,18 +11,59 @@ use tokio::sync::watch;
 
 use crate::{
     clock::{SharedClock, millis},
-    matrix::{id::UserId, threepid::LookupHash},
+    matrix::{id::UserId, json::Object, threepid::LookupHash},
 };
 
 /// What peers say of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
-    /// It is this user's.
-    Found(UserId),
+    /// It is somebody's.
+    Found(Known),
     /// Nobody's, as far as they know.
     Nobody,
     /// Not all of them could be asked, and the others know nobody.
     Unsure,
+}
+
+/// Whose an address is, as a peer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The user.
+    pub mxid: UserId,
+    /// The association that the peer has signed, where it was asked by API v1.
+    pub proof: Option<Proof>,
+}
+
+/// An association as its origin signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// As JSON; `None` if it is too long to be remembered.
+    signed: Option<Box<str>>,
+    /// Until when it holds, in milliseconds since the Unix epoch.
+    not_after: i64,
+}
+
+/// The longest association that is remembered, in bytes.
+const LONGEST_PROOF: usize = 4096;
+
+impl Proof {
+    /// That of an association, signed by whoever it is.
+    #[must_use]
+    pub fn new(association: &Object, not_after: i64) -> Self {
+        let signed = serde_json::to_string(association).ok();
+        let signed = signed.filter(|signed| signed.len() <= LONGEST_PROOF);
+        Self { signed: signed.map(Into::into), not_after }
+    }
+
+    /// The association, unchanged.
+    #[must_use]
+    pub fn association(&self) -> Option<Object> {
+        serde_json::from_str(self.signed.as_deref()?).ok()
+    }
+
+    fn length(&self) -> usize {
+        self.signed.as_ref().map_or(0, |signed| signed.len())
+    }
 }
 
 impl Said {
@@ -36,13 +77,26 @@ impl Said {
         }
     }
 
+    /// Until when it is believed if it is said at `now_ms`: what is signed, no longer than it holds.
+    fn holds_until(&self, now_ms: i64) -> i64 {
+        let until_ms = now_ms.saturating_add(millis(self.holds_for()));
+        match self {
+            Self::Found(Known { proof: Some(proof), .. }) => {
+                until_ms.min(proof.not_after.saturating_add(1))
+            }
+            Self::Found(_) | Self::Nobody | Self::Unsure => until_ms,
+        }
+    }
+
     /// About what it takes in memory, in bytes.
     fn weight(&self) -> u32 {
-        let mxid = match self {
-            Self::Found(mxid) => mxid.as_str().len() * 2,
+        let more = match self {
+            Self::Found(Known { mxid, proof }) => {
+                mxid.as_str().len() * 2 + proof.as_ref().map_or(0, Proof::length)
+            }
             Self::Nobody | Self::Unsure => 0,
         };
-        u32::try_from(128 + mxid).unwrap_or(u32::MAX).max(LIGHTEST)
+        u32::try_from(160 + more).unwrap_or(u32::MAX).max(LIGHTEST)
     }
 }
 
@@ -81,6 +135,22 @@ impl Answers {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.said.entry_count() == 0
+    }
+
+    /// Whose an address is, if somebody said so and that is still believed.
+    #[must_use]
+    pub fn known(&self, hash: &LookupHash) -> Option<Known> {
+        match self.get(hash)? {
+            Said::Found(known) => Some(known),
+            Said::Nobody | Said::Unsure => None,
+        }
+    }
+
+    /// How many answers are remembered, and about how many bytes they take.
+    #[must_use]
+    pub fn size(&self) -> (u64, u64) {
+        self.said.run_pending_tasks();
+        (self.said.entry_count(), self.said.weighted_size())
     }
 
     /// Sorts addresses by whether an answer is known, somebody is asking, or the caller has to.
@@ -124,9 +194,15 @@ impl Claim<'_> {
         &self.mine
     }
 
+    /// About how many others ask.
+    #[must_use]
+    pub fn others(&self) -> usize {
+        self.others.len()
+    }
+
     /// Remembers what was said of an address.
     pub fn keep(&self, hash: LookupHash, said: Said) {
-        let until_ms = self.answers.clock.now_ms().saturating_add(millis(said.holds_for()));
+        let until_ms = said.holds_until(self.answers.clock.now_ms());
         self.answers.said.insert(hash, (said, until_ms));
         self.answers.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
         self.sender.send_replace(());
@@ -162,7 +238,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::clock::ManualClock;
+    use crate::clock::{Clock, ManualClock};
 
     fn answers() -> (Answers, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::at(1_700_000_000_000));
@@ -170,7 +246,7 @@ mod tests {
     }
 
     fn alice() -> Said {
-        Said::Found("@alice:hs.example".parse().unwrap())
+        Said::Found(Known { mxid: "@alice:hs.example".parse().unwrap(), proof: None })
     }
 
     #[test]
@@ -184,6 +260,27 @@ mod tests {
             assert_eq!(answers.get(&[1; 32]), None);
             assert_eq!(answers.claim([[1; 32]]).mine(), [[1; 32]]);
         }
+    }
+
+    #[test]
+    fn what_is_signed_is_believed_no_longer_than_it_holds() {
+        let (answers, clock) = answers();
+        let association = Object::from_iter([("medium".to_owned(), "email".into())]);
+        let proof = Proof::new(&association, clock.now_ms() + 1000);
+        assert_eq!(proof.association(), Some(association));
+        let mxid = "@alice:hs.example".parse().unwrap();
+        answers.claim([[1; 32]]).keep([1; 32], Said::Found(Known { mxid, proof: Some(proof) }));
+        clock.advance(Duration::from_secs(1));
+        assert!(answers.known(&[1; 32]).is_some());
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(answers.known(&[1; 32]), None);
+    }
+
+    #[test]
+    fn an_association_that_is_very_long_is_not_remembered() {
+        let long = "x".repeat(LONGEST_PROOF);
+        let proof = Proof::new(&Object::from_iter([("mxid".to_owned(), long.into())]), 0);
+        assert_eq!((proof.association(), proof.length()), (None, 0));
     }
 
     #[test]

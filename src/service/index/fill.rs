@@ -12,7 +12,7 @@ use crate::{
     matrix::threepid::lookup_hash,
     store::{
         StoreError, Tx,
-        standing::{self, Held, Standing},
+        standing::{self, Held, Sources, Standing},
     },
 };
 
@@ -28,7 +28,7 @@ type Row = (String, String, Held);
 
 /// All that stands behind hashes under `pepper`; `None` where that is too much.
 pub(super) async fn table(app: &App, pepper: String) -> Result<Option<Table>, StoreError> {
-    let (origins, now_ms) = (app.believed_origins(), app.clock.now_ms());
+    let (sources, now_ms) = (super::sources(app), app.clock.now_ms());
     let most = app.config.lookup.index_memory;
     let work = move |tx: &mut Tx<'_>| {
         let expected = standing::expected(tx)?.min(most / LEAST);
@@ -36,7 +36,7 @@ pub(super) async fn table(app: &App, pepper: String) -> Result<Option<Table>, St
             let (rows, received) = sync_channel(READY);
             let filling = scope
                 .spawn(|| fill(Table::with_room_for(expected), received, &pepper, now_ms, most));
-            read(tx, &origins, &rows)?;
+            read(tx, &sources, &rows)?;
             drop(rows);
             filling.join().map_err(|_| StoreError::Stopped)
         })
@@ -44,11 +44,7 @@ pub(super) async fn table(app: &App, pepper: String) -> Result<Option<Table>, St
     app.store.scan(work).await
 }
 
-fn read(
-    tx: &mut Tx<'_>,
-    origins: &[String],
-    rows: &SyncSender<Vec<Row>>,
-) -> Result<(), StoreError> {
+fn read(tx: &mut Tx<'_>, sources: &Sources, rows: &SyncSender<Vec<Row>>) -> Result<(), StoreError> {
     let mut batch = Vec::with_capacity(BATCH);
     let mut add = |medium, address, held| {
         batch.push((medium, address, held));
@@ -58,8 +54,11 @@ fn read(
         }
     };
     standing::each_association(tx, &mut add)?;
-    if !origins.is_empty() {
-        standing::each_of_neighbours(tx, origins, &mut add)?;
+    if !sources.origins.is_empty() {
+        standing::each_of_neighbours(tx, &sources.origins, &mut add)?;
+    }
+    if !sources.directories.is_empty() {
+        standing::each_in_directories(tx, &sources.directories, &mut add)?;
     }
     let _ = rows.send(batch);
     Ok(())
@@ -74,7 +73,7 @@ fn fill(
 ) -> Option<Table> {
     for batch in rows {
         for (medium, address, held) in batch {
-            let standing = Standing { own: Some(held), theirs: Vec::new() };
+            let standing = Standing { own: Some(held), ..Standing::default() };
             if let Some(entry) = Known::of(&standing, now_ms).entry() {
                 table.add(&lookup_hash(&address, &medium, pepper), entry);
             }

@@ -23,7 +23,7 @@ async fn unbind(caller: &Caller<'_>, address: &str, mxid: &str) {
 }
 
 /// The associations in a request, in the order of the text, and their ids.
-fn associations(request: &Received) -> Vec<(i64, Object)> {
+pub(super) fn associations(request: &Received) -> Vec<(i64, Object)> {
     let text = std::str::from_utf8(&request.body).unwrap();
     let body: Value = serde_json::from_str(text).unwrap();
     let all = body["sgAssocs"].as_object().unwrap();
@@ -39,15 +39,15 @@ fn associations(request: &Received) -> Vec<(i64, Object)> {
 }
 
 /// A server whose neighbour, a stand-in, answers as it is told.
-struct Told {
-    app: TestApp,
-    sydent: FakeHomeserver,
-    config: String,
+pub(super) struct Told {
+    pub(super) app: TestApp,
+    pub(super) sydent: FakeHomeserver,
+    pub(super) config: String,
     _village: Village,
 }
 
 impl Told {
-    async fn start(more: &str) -> Self {
+    pub(super) async fn start(more: &str) -> Self {
         let village = Village::new();
         let sydent = FakeHomeserver::start(&village.ca, &["127.0.0.1"]).await;
         sydent.set_reply(PUSH, Reply::new(200, r#"{"success":true}"#));

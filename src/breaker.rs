@@ -1,24 +1,87 @@
-//! Whether a peer is worth asking: one that fails is left alone for a while.
+//! Whether somebody outside is worth asking: who fails is left alone for a while.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use crate::clock::millis;
+use crate::clock::{SharedClock, millis};
 
-/// After so many failures in a row a peer is left alone.
+/// After so many failures in a row somebody is left alone.
 const FAILURES: u32 = 3;
 
 /// For how long at first; doubled with each failure after that.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 
-/// For how long at the most, also where the peer itself asks for it.
+/// For how long at the most, also where they themselves ask for it.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+
+/// The way to somebody outside, closed while they fail.
+pub struct Gate {
+    breaker: Mutex<Breaker>,
+    clock: SharedClock,
+}
+
+impl Gate {
+    /// Open.
+    #[must_use]
+    pub fn new(clock: SharedClock) -> Self {
+        Self { breaker: Mutex::default(), clock }
+    }
+
+    /// The right to ask once, unless they are left alone now.
+    #[must_use]
+    pub fn admits(&self) -> Option<Attempt<'_>> {
+        let is_admitted = self.breaker().admits(self.clock.now_ms());
+        // Made only where it is had: dropping one gives it back.
+        is_admitted.then(|| Attempt { gate: self, is_told: false })
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to ask somebody once. Dropped without a word, it says nothing of them.
+pub struct Attempt<'a> {
+    gate: &'a Gate,
+    is_told: bool,
+}
+
+impl Attempt<'_> {
+    /// They answered.
+    pub fn succeeded(mut self) {
+        self.is_told = true;
+        self.gate.breaker().succeeded();
+    }
+
+    /// They didn't answer, or not as they should.
+    pub fn failed(mut self) {
+        self.is_told = true;
+        self.gate.breaker().failed(self.gate.clock.now_ms());
+    }
+
+    /// They want to be left alone for a while.
+    pub fn rests(mut self, pause: Duration) {
+        self.is_told = true;
+        self.gate.breaker().rests(self.gate.clock.now_ms(), pause);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.gate.breaker().abandoned();
+        }
+    }
+}
 
 /// A circuit breaker. Times are milliseconds since the Unix epoch.
 #[derive(Debug)]
-pub(super) struct Breaker {
+struct Breaker {
     failures: u32,
     rests_until: i64,
-    /// Somebody is finding out whether the peer works again.
+    /// One question is finding out whether they work again.
     is_probed: bool,
 }
 
@@ -29,9 +92,9 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// Whether the peer may be asked now. After a pause one question finds out, and the others wait
+    /// Whether they may be asked now. After a pause one question finds out, and the others wait
     /// for what comes of it.
-    pub(super) fn admits(&mut self, now_ms: i64) -> bool {
+    fn admits(&mut self, now_ms: i64) -> bool {
         if now_ms < self.rests_until || self.is_probed {
             return false;
         }
@@ -39,13 +102,13 @@ impl Breaker {
         true
     }
 
-    /// The peer answered.
-    pub(super) fn succeeded(&mut self) {
+    /// They answered.
+    fn succeeded(&mut self) {
         *self = Self::default();
     }
 
-    /// The peer didn't answer, or not as one.
-    pub(super) fn failed(&mut self, now_ms: i64) {
+    /// They didn't answer, or not as they should.
+    fn failed(&mut self, now_ms: i64) {
         self.is_probed = false;
         self.failures = self.failures.saturating_add(1);
         if let Some(doublings) = self.failures.checked_sub(FAILURES) {
@@ -54,14 +117,14 @@ impl Breaker {
         }
     }
 
-    /// The peer wants to be left alone for a while, which is an answer.
-    pub(super) fn rests(&mut self, now_ms: i64, pause: Duration) {
+    /// They want to be left alone for a while, which is an answer.
+    fn rests(&mut self, now_ms: i64, pause: Duration) {
         let rests_until = now_ms.saturating_add(millis(pause.min(LONGEST_PAUSE)));
         *self = Self { rests_until, ..Self::default() };
     }
 
-    /// The question was given up; that says nothing of the peer.
-    pub(super) fn abandoned(&mut self) {
+    /// The question was given up; that says nothing of them.
+    fn abandoned(&mut self) {
         self.is_probed = false;
     }
 }

@@ -6,16 +6,14 @@ use std::collections::HashMap;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
-use super::Item;
+use super::super::{Found, Item};
 use crate::{
-    app::App,
-    federation::{FederationError, PeerAddress, PeerError, PeerThreepid},
-    matrix::{
-        id::{ServerName, UserId},
-        json::Object,
-        signing::verifies,
-        threepid::LookupHash,
+    app::{
+        App,
+        peers::{Known, Proof},
     },
+    federation::{FederationError, PeerAddress, PeerError, PeerThreepid},
+    matrix::{id::ServerName, json::Object, signing::verifies},
 };
 
 /// The most addresses in one request.
@@ -35,7 +33,7 @@ pub(super) async fn lookup(
     app: &App,
     address: &PeerAddress,
     items: &[Item],
-) -> Result<Vec<(LookupHash, UserId)>, PeerError> {
+) -> Result<Vec<Found>, PeerError> {
     let named =
         if items.len() <= FEW { items.to_vec() } else { named(app, address, items).await? };
     stream::iter(named)
@@ -69,7 +67,7 @@ async fn proved(
     app: &App,
     address: &PeerAddress,
     (hash, threepid): Item,
-) -> Result<Option<(LookupHash, UserId)>, PeerError> {
+) -> Result<Option<Found>, PeerError> {
     let (medium, of_medium) = (threepid.medium().as_str(), threepid.address());
     let association = match app.federation.lookup_v1(address, medium, of_medium).await {
         Ok(Some(association)) => association,
@@ -93,8 +91,9 @@ async fn proved(
         tracing::info!(peer = address.as_str(), "an association of a peer isn't signed by it");
         return Ok(None);
     }
-    let mxid = association.get("mxid").and_then(Value::as_str);
-    Ok(mxid.and_then(|mxid| Some((hash, mxid.parse().ok()?))))
+    let mxid = association.get("mxid").and_then(|mxid| mxid.as_str()?.parse().ok());
+    let proof = Some(Proof::new(&association, not_after));
+    Ok(mxid.map(|mxid| (hash, Known { mxid, proof })))
 }
 
 /// Whether an association carries a signature with a key that the peer serves.

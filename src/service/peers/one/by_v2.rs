@@ -1,16 +1,17 @@
 //! Asking a peer by API v2: it learns the hashes of addresses, made with its own pepper, and so no
 //! address that it doesn't know.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use super::{AskError, Item};
+use super::super::{AskError, Found, Item};
 use crate::{
-    app::{App, peers::Peer},
-    federation::{FederationError, HashedQuery, PeerAddress, PeerError},
-    matrix::{
-        id::UserId,
-        threepid::{LookupHash, encode_hash},
+    app::{
+        App,
+        peers::{Known, Peer, Unaccepted},
     },
+    clock::millis,
+    federation::{FederationError, HashedQuery, PeerAddress, PeerError, PeerPolicy},
+    matrix::threepid::{LookupHash, encode_hash},
     service::openid,
     store::peer_terms,
 };
@@ -20,6 +21,9 @@ const ALGORITHM: &str = "sha256";
 
 /// The most addresses in one request.
 const BATCH: usize = 1000;
+
+/// How long terms are taken for what a peer wants accepted.
+const TERMS_LIFETIME: Duration = Duration::from_hours(1);
 
 /// What was renewed already: what fails again after that has failed.
 #[derive(Default)]
@@ -35,7 +39,8 @@ pub(super) async fn lookup(
     address: &PeerAddress,
     peer: &Peer,
     items: &[Item],
-) -> Result<Vec<(LookupHash, UserId)>, AskError> {
+) -> Result<Vec<Found>, AskError> {
+    wants_nothing_accepted(app, address, peer).await?;
     let mut renewed = Renewed::default();
     loop {
         match attempt(app, address, peer, items).await {
@@ -52,7 +57,7 @@ async fn attempt(
     address: &PeerAddress,
     peer: &Peer,
     items: &[Item],
-) -> Result<Vec<(LookupHash, UserId)>, AskError> {
+) -> Result<Vec<Found>, AskError> {
     let (token, pepper) = introduced(app, address, peer).await?;
     let mut found = Vec::new();
     for chunk in items.chunks(BATCH) {
@@ -61,7 +66,7 @@ async fn attempt(
         let addresses: Vec<String> = ours.keys().cloned().collect();
         let query = HashedQuery { algorithm: ALGORITHM, pepper: &pepper, addresses: &addresses };
         let mappings = app.federation.lookup_v2(address, &token, query).await?;
-        let known = |(hash, mxid)| Some((*ours.get(&hash)?, mxid));
+        let known = |(hash, mxid)| Some((*ours.get(&hash)?, Known { mxid, proof: None }));
         found.extend(mappings.into_iter().filter_map(known));
     }
     Ok(found)
@@ -78,7 +83,8 @@ async fn introduced(
         token
     } else {
         let openid = openid::mint(app, address).await?;
-        let token = app.federation.register(address, &openid).await?;
+        let registered = app.federation.register(address, &openid).await;
+        let token = registered.map_err(registration_failed)?;
         dealings.token.insert(token).clone()
     };
     let pepper = if let Some(pepper) = dealings.pepper.clone() {
@@ -91,6 +97,14 @@ async fn introduced(
         dealings.pepper.insert(details.lookup_pepper).clone()
     };
     Ok((token, pepper))
+}
+
+/// A peer that lets nobody in, or not this server, refuses for good; others may be well again soon.
+fn registration_failed(error: PeerError) -> AskError {
+    match error {
+        PeerError::Unauthorized | PeerError::Refused(400..=499) => AskError::RefusesV2(error),
+        error => error.into(),
+    }
 }
 
 /// Renews what the peer no longer takes, once each.
@@ -111,6 +125,9 @@ async fn renew(
             peer.dealings.lock().await.pepper = lookup_pepper.filter(|_| fits);
         }
         PeerError::TermsNotSigned if once(&mut renewed.terms) => accept(app, address, peer).await?,
+        PeerError::Unauthorized | PeerError::Refused(403) => {
+            return Err(AskError::RefusesV2(error));
+        }
         error => return Err(error.into()),
     }
     Ok(())
@@ -118,23 +135,49 @@ async fn renew(
 
 /// Accepts the terms of the peer, if the operator has accepted them.
 async fn accept(app: &App, address: &PeerAddress, peer: &Peer) -> Result<(), AskError> {
-    let name = address.as_str().to_owned();
-    let accepted = app.store.read(move |tx| peer_terms::accepted(tx, &name)).await?;
     let policies = app.federation.terms(address).await?;
-    let mut urls = Vec::new();
-    for policy in policies {
-        let Some((.., url)) = policy.texts.into_iter().find(|(.., url)| accepted.contains(url))
-        else {
-            tracing::warn!(
-                peer = address.as_str(),
-                policy = policy.id,
-                "a peer wants its terms accepted; `bindery peers terms {} --accept` does",
-                address.as_str()
-            );
-            return Err(PeerError::TermsNotSigned.into());
-        };
-        urls.push(url);
-    }
+    let Some(urls) = accepted(app, address, &policies).await? else {
+        tracing::warn!(
+            peer = address.as_str(),
+            "a peer wants its terms accepted; `bindery peers terms {} --accept` does",
+            address.as_str()
+        );
+        let until_ms = app.clock.now_ms().saturating_add(millis(TERMS_LIFETIME));
+        peer.dealings.lock().await.unaccepted = Some(Unaccepted { policies, until_ms });
+        return Err(PeerError::TermsNotSigned.into());
+    };
     let token = peer.dealings.lock().await.token.clone().ok_or(PeerError::Unauthorized)?;
     Ok(app.federation.accept_terms(address, &token, &urls).await?)
+}
+
+/// Fails while the operator hasn't accepted what the peer wanted a while ago: it would say no more
+/// than that again.
+async fn wants_nothing_accepted(
+    app: &App,
+    address: &PeerAddress,
+    peer: &Peer,
+) -> Result<(), AskError> {
+    let unaccepted = peer.dealings.lock().await.unaccepted.clone();
+    let Some(Unaccepted { policies, until_ms }) = unaccepted else { return Ok(()) };
+    let is_still_so = app.clock.now_ms() < until_ms;
+    if is_still_so && accepted(app, address, &policies).await?.is_none() {
+        return Err(PeerError::TermsNotSigned.into());
+    }
+    peer.dealings.lock().await.unaccepted = None;
+    Ok(())
+}
+
+/// A text of each of the policies that the operator has accepted; `None` if there is one without.
+async fn accepted(
+    app: &App,
+    address: &PeerAddress,
+    policies: &[PeerPolicy],
+) -> Result<Option<Vec<String>>, AskError> {
+    let name = address.as_str().to_owned();
+    let accepted = app.store.read(move |tx| peer_terms::accepted(tx, &name)).await?;
+    let url = |policy: &PeerPolicy| {
+        let mut urls = policy.texts.iter().map(|(.., url)| url);
+        urls.find(|url| accepted.contains(*url)).cloned()
+    };
+    Ok(policies.iter().map(url).collect())
 }

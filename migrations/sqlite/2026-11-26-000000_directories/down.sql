@@ -1,0 +1,3 @@
+DROP TABLE directory_hashes;
+DROP TABLE directory_associations;
+DROP TABLE directory_syncs;
