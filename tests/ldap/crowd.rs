@@ -64,8 +64,8 @@ async fn ten_thousand_people_are_found_by_each_of_their_addresses() {
     let start = Instant::now();
     let all: Vec<_> = (0..PEOPLE).flat_map(|i| addresses(i).map(|it| (it, i))).collect();
     for batch in all.chunks(ADDRESSES_AT_ONCE) {
-        let asked: Vec<_> = batch.iter().map(|(threepid, _)| threepid.clone()).collect();
-        let found = asker.by_hash(&asked).await;
+        let wanted: Vec<_> = batch.iter().map(|(threepid, _)| threepid.clone()).collect();
+        let found = asker.by_hash(&wanted).await;
         for (threepid, i) in batch {
             let mxid = format!("@p{i}:example.org");
             assert_eq!(found.get(threepid.address()), Some(&mxid), "{}", threepid.address());

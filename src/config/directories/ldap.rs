@@ -57,6 +57,12 @@ impl LdapUrl {
         format!("{}://{}", if self.is_tls { "ldaps" } else { "ldap" }, self.server)
     }
 
+    /// The port: the usual one of its kind where none is given.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.server.port().unwrap_or(if self.is_tls { 636 } else { 389 })
+    }
+
     fn of(text: &str) -> Option<Self> {
         let (scheme, server) = text.split_once("://")?;
         let is_tls = match scheme {
