@@ -1,8 +1,11 @@
 //! The doors, gathered: what every service needs, built once.
 
+pub mod freshness;
+pub mod index;
 pub mod lockout;
 pub mod pace;
 pub mod peers;
+pub mod tokens;
 
 use std::sync::Arc;
 
@@ -10,7 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use tokio::sync::{Notify, watch};
 
-use self::{lockout::Lockouts, pace::Pace, peers::Peers};
+use self::{
+    freshness::Freshness, index::LookupIndex, lockout::Lockouts, pace::Pace, peers::Peers,
+    tokens::Tokens,
+};
 use crate::{
     clock::{SharedClock, millis},
     config::{self, Config, Neighbour, Rate},
@@ -52,6 +58,12 @@ pub struct App {
     pub mediums: Arc<Mediums>,
     /// What is remembered of other identity servers.
     pub peers: Peers,
+    /// Who is behind hashes, in memory.
+    pub index: LookupIndex,
+    /// Whose access tokens are, in memory.
+    pub tokens: Tokens,
+    /// Whether those two may be believed.
+    pub freshness: Freshness,
     /// Who has tried too many wrong passwords.
     pub lockouts: Lockouts,
     /// How much one source may ask for.
@@ -120,6 +132,9 @@ impl App {
             homeserver: config.gateway.as_ref().map(Homeserver::new).transpose()?,
             mediums,
             peers: Peers::new(clock.clone()),
+            index: LookupIndex::new(),
+            tokens: Tokens::new(),
+            freshness: Freshness::new(clock.clone()),
             lockouts: Lockouts::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
             refusals: Pace::new(clock.clone()),

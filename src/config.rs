@@ -49,7 +49,7 @@ use peers::{read_peers, read_replication};
 use reader::Section;
 use sections::{count, hours, is_loopback, is_name, minutes, must_be_readable, timeout};
 use setting::{
-    AnyText, BaseUrl, Bound, CaseRule, CodeDigits, Domain, Language, LogFilter, MailHost,
+    AnyText, BaseUrl, Bound, CaseRule, CodeDigits, Domain, Language, LogFilter, MailHost, Memory,
     NameServer, Pattern, Port, PublicKey, ReplicaUrl, Rotation, Setting, Text, UrlHost, Way,
     is_language,
 };
@@ -305,6 +305,10 @@ pub struct Lookup {
     pub max_addresses: usize,
     /// The age at which the pepper is replaced; `None`: never.
     pub pepper_rotation: Option<Duration>,
+    /// Whether an index of all hashes is kept in memory.
+    pub index: bool,
+    /// What that may take, in bytes.
+    pub index_memory: usize,
 }
 
 /// How a lookup names an address.

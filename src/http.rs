@@ -40,6 +40,9 @@ pub fn routes(config: &mut ServiceConfig) {
     config.service(
         web::scope("")
             .wrap(from_fn(edge::edge))
+            // First, because routes are tried in their order, and these are asked for most.
+            .service(at(lookup::LOOKUP, "POST", [post().to(lookup::lookup)]))
+            .service(at(lookup::HASH_DETAILS, "GET", [get().to(lookup::hash_details)]))
             .service(at("/", "GET", [get().to(page::front)]))
             .service(at("/health/live", "GET", [get().to(public::live)]))
             .service(at("/health/ready", "GET", [get().to(public::ready)]))
@@ -67,8 +70,6 @@ pub fn routes(config: &mut ServiceConfig) {
             .service(at(v("/v2/pubkey/ephemeral/isvalid"), "GET", [get().to(invite::is_valid)]))
             .service(at(v("/v2/pubkey/isvalid"), "GET", [get().to(public::is_valid)]))
             .service(at(v("/v2/pubkey/{keyId}"), "GET", [get().to(public::public_key)]))
-            .service(at(v("/v2/hash_details"), "GET", [get().to(lookup::hash_details)]))
-            .service(at(v("/v2/lookup"), "POST", [post().to(lookup::lookup)]))
             .configure(|config| validations(config, &v("/v2"), |_| true))
             .configure(|config| validations(config, extract::V1, session::is_v1_on))
             .service(

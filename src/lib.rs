@@ -6,6 +6,7 @@
 // Floor 0: values and pure rules.
 pub mod cause;
 pub mod clock;
+pub mod index;
 pub mod metrics;
 pub mod mutual_tls;
 pub mod roots;
@@ -43,12 +44,14 @@ pub mod service {
     pub mod association;
     pub mod credentials;
     pub mod directory;
+    pub mod index;
     pub mod invite;
     pub mod login;
     pub mod lookup;
     pub mod onbind;
     pub mod openid;
     pub mod peers;
+    pub mod pepper;
     pub mod push;
     pub mod replication;
     pub mod session;

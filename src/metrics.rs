@@ -2,6 +2,7 @@
 //! spent, in the text format of Prometheus and `OpenMetrics`.
 
 mod directories;
+mod index;
 mod peers;
 
 use prometheus_client::{
@@ -11,6 +12,7 @@ use prometheus_client::{
 };
 
 pub use self::directories::{Answered, DirectoryCounts, Question};
+pub use self::index::IndexGauges;
 pub use self::peers::{Api, Discovery, PeerAddresses, PeerMemory, PeerMetrics, PeerOutcome};
 
 /// The `Content-Type` of [`Metrics::encode`].
@@ -139,6 +141,7 @@ pub struct Metrics {
     replication_pushes: Family<NeighbourLabels, Counter>,
     directories: DirectoryCounts,
     replication_set_aside: Family<NameLabels, Counter>,
+    lookup_index: IndexGauges,
 }
 
 /// What became of what a neighbour sent.
@@ -208,6 +211,8 @@ impl Default for Metrics {
             "Binds and unbinds that a neighbour refused until they were set aside",
             Family::clone(&replication_set_aside),
         );
+        let lookup_index = IndexGauges::default();
+        lookup_index.register(&mut registry);
         let metrics = Self {
             peers: PeerMetrics::new(&mut registry),
             registry,
@@ -219,6 +224,7 @@ impl Default for Metrics {
             replication_received,
             replication_pushes,
             replication_set_aside,
+            lookup_index,
         };
         // A rate can't be told of a series that begins with its first event.
         for reason in SmsReason::ALL {
@@ -288,6 +294,12 @@ impl Metrics {
         let outcome = Label(if is_taken { "taken" } else { "failed" });
         let labels = NeighbourLabels { neighbour: neighbour.to_owned(), outcome };
         self.replication_pushes.get_or_create_owned(&labels)
+    }
+
+    /// The gauges of the index of lookups.
+    #[must_use]
+    pub fn index(&self) -> &IndexGauges {
+        &self.lookup_index
     }
 
     /// The counts of directories.

@@ -5,11 +5,13 @@
 
 pub mod accounts;
 pub mod associations;
+pub mod changes;
 mod connection;
 pub mod directory_people;
 pub mod directory_syncs;
 pub mod invites;
 mod migrations;
+pub mod notices;
 pub mod openid_tokens;
 pub mod peer_associations;
 pub mod peer_terms;
@@ -21,6 +23,7 @@ pub mod replication_refusals;
 mod schema;
 pub mod sessions;
 pub mod sms_counts;
+pub mod standing;
 mod writer;
 
 use std::{sync::Arc, time::Duration};
@@ -113,6 +116,7 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 /// The open database. Clones share it.
 #[derive(Clone)]
 pub struct Store {
+    manager: Manager,
     pool: Pool<Manager>,
     /// SQLite has one writer at a time; PostgreSQL writes through the pool.
     writer: Option<Writer>,
@@ -145,7 +149,7 @@ impl Store {
             let replicas = database.replica_urls.iter().cloned().map(Manager::of_replica);
             Replicas::watch(&manager, replicas, database.max_connections.get())
         });
-        Ok(Self { pool, writer: writer.transpose()?, replicas: replicas.transpose()? })
+        Ok(Self { manager, pool, writer: writer.transpose()?, replicas: replicas.transpose()? })
     }
 
     /// Runs `work` in one transaction; commits on `Ok`, rolls back on `Err`.
@@ -182,6 +186,27 @@ impl Store {
     {
         let read = tokio::time::timeout(READ_TIME, self.in_pool(Access::Read, work));
         read.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
+    }
+
+    /// Runs `work`, which reads whole tables, on one unchanging state of the database, however long
+    /// it takes, through a connection of its own.
+    ///
+    /// # Errors
+    /// Those of `work`, and those of the database as [`StoreError`].
+    pub async fn scan<T, E>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let manager = self.manager.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut conn = manager.connect_to_scan()?;
+            in_transaction(&mut conn, Access::Read, work)
+        });
+        done.await.map_err(|_| StoreError::Stopped)?
     }
 
     /// As [`Self::read`], but the state may be one of up to a second ago, though never one from

@@ -16,7 +16,11 @@ pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
         join_all(app.told_neighbours().map(|one| tell_neighbour(&app, one, stop.clone())));
     let copied = app.directories.iter().filter(|directory| directory.settings().is_copied());
     let copying = join_all(copied.map(|one| copy_directory(&app, one, stop.clone())));
+    let index = service::index::keep(&app, stop.clone());
+    let peppers = replace_peppers(&app, stop.clone());
     tokio::join!(
+        index,
+        peppers,
         tidy_up(&app, stop.clone()),
         tell_homeservers(&app, stop.clone()),
         neighbours,
@@ -26,7 +30,7 @@ pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
 
 async fn tidy_up(app: &App, mut stop: watch::Receiver<bool>) {
     loop {
-        round(app).await;
+        tidy(app).await;
         tokio::select! {
             () = tokio::time::sleep(ROUND) => {}
             _ = stop.wait_for(|stopped| *stopped) => return,
@@ -34,14 +38,34 @@ async fn tidy_up(app: &App, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Does once what is due now: replaces an old pepper, forgets expired sessions and invitations,
-/// old counts and idle limits, looks up who is invited.
-pub async fn round(app: &App) {
-    match service::lookup::rotate_pepper(app).await {
+/// Replaces the pepper when it is old, which takes long where there are many associations.
+async fn replace_peppers(app: &App, mut stop: watch::Receiver<bool>) {
+    loop {
+        rotate(app).await;
+        tokio::select! {
+            () = tokio::time::sleep(ROUND) => {}
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}
+
+async fn rotate(app: &App) {
+    match service::pepper::rotate(app).await {
         Ok(true) => tracing::info!("the pepper was replaced"),
         Ok(false) => {}
         Err(error) => tracing::error!(%error, "the pepper could not be replaced"),
     }
+}
+
+/// Does once what is due now: replaces an old pepper and tidies up.
+pub async fn round(app: &App) {
+    rotate(app).await;
+    tidy(app).await;
+}
+
+/// Forgets expired sessions and invitations, old counts, changes and idle limits, looks up who is
+/// invited.
+async fn tidy(app: &App) {
     match service::session::forget_expired(app).await {
         Ok(count) => tracing::debug!(count, "forgot expired sessions"),
         Err(error) => tracing::error!(%error, "expired sessions could not be removed"),
@@ -53,6 +77,10 @@ pub async fn round(app: &App) {
     match service::sms::forget_old_days(app).await {
         Ok(count) => tracing::debug!(count, "forgot old counts of text messages"),
         Err(error) => tracing::error!(%error, "old counts of text messages could not be removed"),
+    }
+    match service::index::forget_old_changes(app).await {
+        Ok(()) => tracing::debug!("forgot old changes"),
+        Err(error) => tracing::error!(%error, "old changes could not be removed"),
     }
     match service::invite::look_up_waiting(app).await {
         Ok(count) => tracing::debug!(count, "looked up who is invited, at peers"),

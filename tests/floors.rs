@@ -19,7 +19,7 @@ use syn::{
 
 /// Lowest first; the modules of one row are strangers to each other.
 const FLOORS: &[&[&str]] = &[
-    &["cause", "clock", "metrics", "mutual_tls", "roots", "secret", "text"],
+    &["cause", "clock", "index", "metrics", "mutual_tls", "roots", "secret", "text"],
     &["matrix", "breaker", "rate_limit"],
     &["config"],
     &["messages"],
@@ -54,9 +54,10 @@ const SHARED: &[(&str, &[&str])] = &[
         ],
     ),
     ("delivery", &["provider", "gateway"]),
+    ("app", &["freshness"]),
     ("directory", &["asking", "passwords", "sql"]),
-    ("service", &["openid", "sms", "peers", "directory"]),
-    ("http", &["error", "fields", "extract", "session", "through"]),
+    ("service", &["openid", "sms", "index", "peers", "directory", "pepper"]),
+    ("http", &["error", "fields", "extract", "lookup", "session", "through"]),
     ("cli", &["keys", "steps", "cursor"]),
 ];
 

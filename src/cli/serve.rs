@@ -49,6 +49,7 @@ pub(super) async fn serve(config: Config) -> anyhow::Result<()> {
         opened = open(config) => Data::new(opened?),
         () = signals.next() => anyhow::bail!("stopped before it had started"),
     };
+    service::index::announce(&app);
     let server = listen(&app, listeners)?;
     let replication = listen_to_neighbours(&app, for_neighbours)?;
     let credentials = listen_for_credentials(&app, for_credentials)?;
@@ -98,7 +99,7 @@ async fn open(config: Config) -> anyhow::Result<App> {
     let store = tokio::task::spawn_blocking(move || Store::open(&database))
         .await?
         .context("the database (`database.url`)")?;
-    let is_new = service::lookup::make_first_pepper(&store, &clock).await?;
+    let is_new = service::pepper::make_first(&store, &clock).await?;
     let keys = signing_keys(&config, is_new)?;
     Ok(App::open(config, store, keys, clock)?)
 }

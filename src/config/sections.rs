@@ -9,8 +9,8 @@ use url::{Host, Url};
 
 use super::{
     Accounts, Algorithm, Api, BaseUrl, CodeDigits, Config, Dns, Email, EmailTransport, Federation,
-    Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Metrics, NameServer, PathBuf, Port,
-    Rotation, Section, Server, ServerName, Sessions, Signing, Smtp, SmtpSecurity, Text, Tls,
+    Invites, Log, LogFilter, LogFormat, Lookup, MailHost, Memory, Metrics, NameServer, PathBuf,
+    Port, Rotation, Section, Server, ServerName, Sessions, Signing, Smtp, SmtpSecurity, Text, Tls,
     UrlHost, Way, homeserver_is_another, one_lookup_fits, read_brands, read_credentials,
     read_database, read_directories, read_gateway, read_limits, read_mediums, read_messages,
     read_peers, read_replication, read_sms, read_terms, read_user_directory, read_well_known,
@@ -262,6 +262,8 @@ fn lookup(s: &mut Section<'_, '_>) -> Lookup {
         algorithms,
         max_addresses: usize::try_from(max_addresses).unwrap_or(usize::MAX),
         pepper_rotation: s.get("pepper_rotation", Rotation(Some(hours(7 * 24)))).0,
+        index: s.get("index", true),
+        index_memory: s.get("index_memory", Memory(1024 << 20)).0,
     }
 }
 

@@ -77,6 +77,9 @@ pub(super) struct Port(pub(super) u16);
 /// How often something is replaced; `None`: never.
 pub(super) struct Rotation(pub(super) Option<Duration>);
 
+/// An amount of memory, in bytes.
+pub(super) struct Memory(pub(super) usize);
+
 /// Any text, an empty one too.
 pub(super) struct AnyText(pub(super) String);
 
@@ -178,6 +181,8 @@ texts! {
     Rotation: "a duration of 1ms to 36500d (a number followed by ms, s, m, h, d or w), or never",
         "\"7d\"",
         |text| if text == "never" { Some(Self(None)) } else { duration(text).map(|age| Self(Some(age))) };
+    Memory: "an amount of memory, a number followed by KiB, MiB or GiB", "\"512MiB\"",
+        |text| memory(text).map(Self);
     Rate: "a rate, as in 20 per 10m: a number above zero, per, and a duration", "\"20 per 10m\"",
         rate;
     Way: "smtp, sendmail, directory or log", "\"smtp\"", |text| Some(match text {
@@ -318,6 +323,18 @@ fn duration(text: &str) -> Option<Duration> {
     };
     let duration = Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(unit_ms)?);
     (!duration.is_zero() && duration <= MAX_DURATION).then_some(duration)
+}
+
+fn memory(text: &str) -> Option<usize> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(unit_at)?;
+    let unit = match unit {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(unit).filter(|bytes| *bytes > 0)
 }
 
 fn rate(text: &str) -> Option<Rate> {

@@ -20,6 +20,7 @@ use ipnet::IpNet;
 
 use super::{
     extract::ClientAddress,
+    lookup::{HASH_DETAILS, LOOKUP},
     through::{CLIENT, OfHomeserver},
 };
 use crate::{app::App, secret};
@@ -35,6 +36,9 @@ const CORS: [(&str, &str); 4] = [
     ),
     ("access-control-expose-headers", "Retry-After"),
 ];
+
+/// Paths that are their own patterns, and asked for most.
+const FREQUENT: [&str; 2] = [LOOKUP, HASH_DETAILS];
 
 /// Goes around every request.
 pub(super) async fn edge(
@@ -58,7 +62,13 @@ pub(super) async fn edge(
         }
     }
     // The pattern in place of the path, no query: neither tokens nor addresses are logged.
-    let pattern = response.request().match_pattern();
+    let asked = response.request().path();
+    let pattern = if FREQUENT.contains(&asked) {
+        // Finding it once more would cost as much as a lookup.
+        Some(asked.to_owned())
+    } else {
+        response.request().match_pattern()
+    };
     let path = pattern.as_deref().unwrap_or("(unknown)");
     // Monitoring asks every few seconds; that all is well is no news.
     let is_monitoring = path.starts_with("/health/") || path == "/metrics";

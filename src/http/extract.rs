@@ -10,7 +10,7 @@ use std::{
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
     dev::Payload,
-    http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_TYPE},
+    http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE},
     web::{Bytes, BytesMut, Data},
 };
 use futures_util::{StreamExt, future::LocalBoxFuture};
@@ -70,9 +70,11 @@ impl<const LIMIT: usize> FromRequest for Body<LIMIT> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let is_form = is_form(request);
+        let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let expected = length.and_then(|length| length.parse().ok()).unwrap_or(0);
         let payload = payload.take();
         Box::pin(async move {
-            let read = tokio::time::timeout(BODY_TIME, read(payload, LIMIT)).await;
+            let read = tokio::time::timeout(BODY_TIME, read(payload, expected, LIMIT)).await;
             Ok(Self { bytes: read.unwrap_or(Err(ApiError::BodyTooSlow)), is_form })
         })
     }
@@ -90,11 +92,19 @@ fn is_form(request: &HttpRequest) -> bool {
     })
 }
 
-async fn read(mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+async fn read(mut payload: Payload, expected: usize, limit: usize) -> Result<Bytes, ApiError> {
     let mut bytes = BytesMut::new();
     let mut length = 0;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| ApiError::NotJson)?;
+        if length == 0 {
+            if chunk.len() == expected && expected <= limit {
+                // All of it; nothing can follow.
+                return Ok(chunk);
+            }
+            // At once, and not piece by piece; but not all that somebody announces.
+            bytes.reserve(expected.min(limit).min(chunk.len().max(BODY_LIMIT)));
+        }
         length += chunk.len();
         if length <= limit {
             bytes.extend_from_slice(&chunk);

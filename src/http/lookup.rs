@@ -1,15 +1,32 @@
 //! `/hash_details` and `/lookup`.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashSet};
 
-use actix_web::web::{Data, Json};
+use actix_web::{
+    HttpResponse,
+    web::{Data, Json},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
     error::ApiError,
     extract::{Body, Caller, ClientAddress, LOOKUP_BODY_LIMIT, limit_by, limit_client},
 };
-use crate::{app::App, config::Algorithm, matrix::id::UserId, service};
+use crate::{
+    app::App,
+    config::Algorithm,
+    matrix::id::UserId,
+    service::{
+        self,
+        lookup::{Mappings, Query},
+    },
+};
+
+/// Where lookups are asked for.
+pub(super) const LOOKUP: &str = "/_matrix/identity/v2/lookup";
+
+/// Where it is asked what to hash with.
+pub(super) const HASH_DETAILS: &str = "/_matrix/identity/v2/hash_details";
 
 /// What to hash with.
 #[derive(Serialize)]
@@ -37,13 +54,19 @@ struct LookupRequest<'a> {
     algorithm: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pepper: Option<Cow<'a, str>>,
-    addresses: Option<Vec<String>>,
+    #[serde(borrow)]
+    addresses: Option<Vec<Text<'a>>>,
 }
 
-/// Who is behind the addresses that are known.
-#[derive(Serialize)]
-pub(super) struct Mappings {
-    mappings: HashMap<String, String>,
+/// A text that is borrowed where it can be, also in a list.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
 }
 
 /// `POST /_matrix/identity/v2/lookup` — [spec](https://spec.matrix.org/v1.19/identity-service-api/#post_matrixidentityv2lookup)
@@ -52,7 +75,7 @@ pub(super) async fn lookup(
     caller: Caller,
     client: ClientAddress,
     body: Body<LOOKUP_BODY_LIMIT>,
-) -> Result<Json<Mappings>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let bytes = body.bytes()?;
     let request = parse(&bytes)?;
     let algorithm = request.algorithm.ok_or(ApiError::MissingParams("algorithm"))?;
@@ -64,9 +87,30 @@ pub(super) async fn lookup(
         return Err(ApiError::TooManyAddresses(max));
     }
     limit_addresses(&app, &caller.mxid, client, addresses.len())?;
-    let hashed = (algorithm, pepper.into_owned());
-    let mappings = service::lookup::lookup(&app, &caller.mxid, hashed, addresses).await?;
-    Ok(Json(Mappings { mappings }))
+    let query = Query { algorithm, pepper: &pepper, addresses: &addresses };
+    let mappings = service::lookup::lookup(&app, &caller.mxid, query).await?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(answer(&addresses, &mappings)?))
+}
+
+/// `{"mappings": {…}}`, whose keys are the texts as they were sent, each once.
+fn answer(addresses: &[Text<'_>], mappings: &Mappings) -> Result<Vec<u8>, ApiError> {
+    let internal = |error: serde_json::Error| ApiError::Internal(error.into());
+    let mut json = br#"{"mappings":{"#.to_vec();
+    let mut told = HashSet::new();
+    for (position, mxid) in mappings.iter() {
+        let Some(Text(text)) = addresses.get(position) else { continue };
+        if !told.insert(text) {
+            continue;
+        }
+        if told.len() > 1 {
+            json.push(b',');
+        }
+        serde_json::to_writer(&mut json, text).map_err(internal)?;
+        json.push(b':');
+        serde_json::to_writer(&mut json, mxid).map_err(internal)?;
+    }
+    json.extend_from_slice(b"}}");
+    Ok(json)
 }
 
 /// An account that is over its own limit takes nothing from others behind the same address.
@@ -89,7 +133,9 @@ fn parse(bytes: &[u8]) -> Result<LookupRequest<'_>, ApiError> {
             Err(_) => ApiError::NotJson,
         });
     }
-    serde_json::from_slice(bytes).map_err(|error| {
+    // Checked all at once, not text by text.
+    let text = std::str::from_utf8(bytes).map_err(|_| ApiError::NotJson)?;
+    serde_json::from_str(text).map_err(|error| {
         if error.is_data() {
             ApiError::InvalidParam(
                 "algorithm and pepper must be strings, addresses a list of strings".to_owned(),

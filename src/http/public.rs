@@ -51,9 +51,13 @@ pub(super) async fn live() -> Json<Value> {
     Json(json!({ "status": "ok" }))
 }
 
-/// `GET /health/ready`: requests can be served, which takes the database.
+/// `GET /health/ready`: requests can be served as fast as they should be, which takes the database
+/// and the index of lookups. Those that come before are answered all the same.
 pub(super) async fn ready(app: Data<App>) -> Result<HttpResponse, ApiError> {
-    service::lookup::current_pepper(&app).await?;
+    if !service::lookup::is_ready(&app).await? {
+        let building = json!({ "status": "building the index of lookups" });
+        return Ok(HttpResponse::ServiceUnavailable().json(building));
+    }
     Ok(HttpResponse::Ok().json(json!({ "status": "ok" })))
 }
 
@@ -69,6 +73,7 @@ pub(super) async fn metrics(
     if !is_known {
         return Err(ApiError::UnknownEndpoint);
     }
+    service::index::tell_monitoring(&app);
     app.measure_memory();
     let text = app.metrics.encode().map_err(|error| ApiError::Internal(error.into()))?;
     Ok(HttpResponse::Ok().content_type(CONTENT_TYPE).body(text))

@@ -145,6 +145,53 @@ pub fn decode_hash(text: &str) -> Option<LookupHash> {
     (text.len() == 43 && URL_SAFE_NO_PAD.decode_slice(text, &mut hash).ok()? == 32).then_some(hash)
 }
 
+/// The first ten bytes of a hash as clients send it, read from its first characters: enough to see
+/// that it isn't known. What isn't a hash may have a beginning all the same.
+#[must_use]
+pub fn decode_beginning(text: &str) -> Option<[u8; 10]> {
+    let (high, rest) = text.as_bytes().split_first_chunk::<10>()?;
+    let (high, low) = (sextets(high), sextets(rest.first_chunk::<4>()?));
+    if text.len() != 43 || (high | low) & INVALID != 0 {
+        return None;
+    }
+    // 84 bits, of which the last four begin the eleventh byte.
+    let bits = u128::from(high) << 20 | u128::from(low) >> 4;
+    let [.., b0, b1, b2, b3, b4, b5, b6, b7, b8, b9] = bits.to_be_bytes();
+    Some([b0, b1, b2, b3, b4, b5, b6, b7, b8, b9])
+}
+
+/// The bits of up to ten characters, with [`INVALID`] where one of them has none.
+fn sextets(characters: &[u8]) -> u64 {
+    let (mut bits, mut all) = (0, 0);
+    for character in characters {
+        let value = SEXTETS.get(usize::from(*character)).copied().unwrap_or(NO_SEXTET);
+        all |= value;
+        bits = bits << 6 | u64::from(value & 0x3f);
+    }
+    bits | u64::from(all & NO_SEXTET) << 56
+}
+
+/// Set where a character isn't one of URL-safe base64.
+const INVALID: u64 = 1 << 63;
+
+/// What no character of URL-safe base64 stands for.
+const NO_SEXTET: u8 = 0x80;
+
+/// The six bits that each character of URL-safe base64 stands for.
+const SEXTETS: [u8; 256] = {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut sextets = [NO_SEXTET; 256];
+    let mut value = 0;
+    while value < 64 {
+        #[expect(clippy::indexing_slicing, reason = "a constant: a wrong index wouldn't compile")]
+        {
+            sextets[alphabet[value as usize] as usize] = value;
+        }
+        value += 1;
+    }
+    sextets
+};
+
 /// Unicode full case folding (CaseFolding.txt, statuses C and F).
 pub(super) fn fold(text: &str) -> String {
     if text.is_ascii() {
@@ -286,6 +333,20 @@ mod tests {
             ["", "x", &hash[1..], &format!("{hash}="), &format!("{hash}A"), &hash.replace('k', "+")]
         {
             assert_eq!(decode_hash(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_beginning_of_a_hash_is_that_of_its_bytes(hash in any::<[u8; 32]>()) {
+            prop_assert_eq!(decode_beginning(&encode_hash(&hash)), hash.first_chunk().copied());
+        }
+
+        #[test]
+        fn what_has_a_beginning_is_a_hash_as_far_as_that_goes(text in "[A-Za-z0-9_+/=ä-]{43}") {
+            if let Some(hash) = decode_hash(&text) {
+                prop_assert_eq!(decode_beginning(&text), hash.first_chunk().copied());
+            }
         }
     }
 

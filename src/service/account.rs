@@ -68,20 +68,29 @@ pub struct Authenticated {
 /// When the database fails.
 pub async fn authenticate(app: &App, token: &str) -> Result<Option<Authenticated>, StoreError> {
     let hash = secret::hash(token);
+    if app.freshness.holds()
+        && let Some(mxid) = app.tokens.get(&hash)
+    {
+        return Ok(Some(Authenticated { mxid: UserId::clone(&mxid), owes_terms: false }));
+    }
+    let removals = app.tokens.removals();
     let asks_for_terms = !app.config.terms.is_empty();
+    let asked = hash.clone();
     let found = app
         .store
         .read(move |tx| {
-            let Some(mxid) = accounts::mxid_of_token(tx, &hash)? else { return Ok(None) };
+            let Some(mxid) = accounts::mxid_of_token(tx, &asked)? else { return Ok(None) };
             let accepted =
                 if asks_for_terms { accounts::accepted_terms(tx, &mxid)? } else { Vec::new() };
             Ok::<_, StoreError>(Some((mxid, accepted)))
         })
         .await?;
-    Ok(found.map(|(mxid, accepted)| {
-        let accepted = accepted.into_iter().collect();
-        Authenticated { mxid, owes_terms: owes_terms(&app.config.terms, &accepted) }
-    }))
+    let Some((mxid, accepted)) = found else { return Ok(None) };
+    let owes_terms = owes_terms(&app.config.terms, &accepted.into_iter().collect());
+    if !owes_terms {
+        app.tokens.remember(removals, hash, mxid.clone());
+    }
+    Ok(Some(Authenticated { mxid, owes_terms }))
 }
 
 /// Whether some policy has no text, in any language, whose current URL was accepted.
@@ -119,5 +128,10 @@ pub async fn accept_terms(app: &App, mxid: UserId, urls: &[String]) -> Result<()
 /// When the database fails.
 pub async fn logout(app: &App, token: &str) -> Result<bool, StoreError> {
     let hash = secret::hash(token);
-    app.store.write(move |tx| accounts::remove_token(tx, &hash)).await
+    let removed = hash.clone();
+    let was_there = app.store.write(move |tx| accounts::remove_token(tx, &removed)).await;
+    // Also where it failed: it may have been removed all the same.
+    app.tokens.forget(&hash);
+    app.index.telling_is_due.notify_one();
+    was_there
 }

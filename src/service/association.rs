@@ -10,6 +10,7 @@ use crate::{
         threepid::ThreePid,
         x_matrix::{Request, XMatrix},
     },
+    service::index,
     store::{
         StoreError, Tx,
         associations::{self, Association},
@@ -54,11 +55,11 @@ pub async fn bind(app: &App, key: SessionKey, mxid: UserId) -> Result<Object, Bi
         .store
         .write(move |tx| {
             let session = sessions::validated(tx, &key, oldest)?;
-            let pepper = peppers::hold_current(tx)?.ok_or(StoreError::NoPepper)?;
+            let peppers = peppers::hold_current(tx)?.ok_or(StoreError::NoPepper)?;
             let association = Association::new(session.threepid, mxid, now_ms);
             let Association { threepid, mxid, .. } = &association;
             let before = associations::hold_mxid_of(tx, threepid)?;
-            associations::bind(tx, &association, &pepper)?;
+            associations::bind(tx, &association, &peppers)?;
             let owed = invites::owe(tx, threepid, mxid, now_ms)?;
             if tells {
                 replication_log::append_bound(tx, &association, before.as_deref())?;
@@ -66,6 +67,7 @@ pub async fn bind(app: &App, key: SessionKey, mxid: UserId) -> Result<Object, Bi
             Ok::<_, BindError>((association, owed))
         })
         .await?;
+    index::refresh(app, [association.threepid.clone()]).await;
     if owed > 0 {
         app.onbind_is_due.notify_one();
     }
@@ -86,7 +88,7 @@ pub async fn unbind_by_session(
     threepid: ThreePid,
     mxid: UserId,
 ) -> Result<(), BindError> {
-    let (oldest, unbind) = (app.oldest_session(), Unbind::new(app, threepid, mxid));
+    let (oldest, unbind) = (app.oldest_session(), Unbind::new(app, threepid.clone(), mxid));
     app.store
         .write(move |tx| {
             let session = sessions::validated(tx, &key, oldest)?;
@@ -96,6 +98,7 @@ pub async fn unbind_by_session(
             Ok(unbind.run(tx)?)
         })
         .await?;
+    index::refresh(app, [threepid]).await;
     app.push_is_due.send_replace(());
     Ok(())
 }
@@ -144,8 +147,9 @@ pub async fn unbind_by_homeserver(
     if !is_signed_by_homeserver(app, proofs, request, &mxid).await? {
         return Err(BindError::NotSigned);
     }
-    let unbind = Unbind::new(app, threepid, mxid);
+    let unbind = Unbind::new(app, threepid.clone(), mxid);
     app.store.write(move |tx| unbind.run(tx)).await?;
+    index::refresh(app, [threepid]).await;
     app.push_is_due.send_replace(());
     Ok(())
 }

@@ -1,10 +1,15 @@
-//! Hashes to user ids, and the pepper that they are made with.
+//! Hashes to user ids.
 
-use std::collections::HashMap;
+mod memory;
 
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use self::memory::Kept;
 use crate::{
-    app::App,
-    clock::{SharedClock, millis},
+    app::{
+        App,
+        index::{Generation, Phase, State},
+    },
     config::Algorithm,
     matrix::{
         id::UserId,
@@ -12,13 +17,12 @@ use crate::{
         medium::Mediums,
         threepid::{LookupHash, ThreePid, decode_hash},
     },
-    secret,
     service::{directory, openid, peers},
-    store::{Store, StoreError, Tx, associations, directory_people, peer_associations, peppers},
+    store::{
+        StoreError, Tx, associations, directory_people, peer_associations,
+        peppers::{self, Stage},
+    },
 };
-
-/// The length of a pepper in characters: more than a table made beforehand could cover.
-const PEPPER_LENGTH: usize = 32;
 
 /// Why a lookup wasn't answered.
 #[derive(Debug, thiserror::Error)]
@@ -39,76 +43,223 @@ pub enum LookupError {
 /// # Errors
 /// When the database fails.
 pub async fn current_pepper(app: &App) -> Result<String, StoreError> {
+    if let Some(generation) = in_memory(app).await? {
+        return Ok(generation.pepper.clone());
+    }
     let pepper = app.store.read(peppers::current).await?;
     Ok(pepper.ok_or(StoreError::NoPepper)?.pepper)
 }
 
+/// Whether requests can be served as they should be: the database is there, and the index is
+/// complete, if there is to be one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_ready(app: &App) -> Result<bool, StoreError> {
+    let pepper = app.store.read(peppers::current).await?;
+    pepper.ok_or(StoreError::NoPepper)?;
+    Ok(app.index.phase() != Phase::Building)
+}
+
+/// The index under the current pepper, where memory may be believed.
+async fn in_memory(app: &App) -> Result<Option<Arc<Generation>>, StoreError> {
+    if !app.freshness.holds() {
+        return Ok(None);
+    }
+    let State { current, next, is_switching } = app.index.state();
+    if !is_switching {
+        return Ok(current);
+    }
+    let pepper = app.store.read(peppers::current).await?.ok_or(StoreError::NoPepper)?;
+    let mut generations = current.into_iter().chain(next);
+    Ok(generations.find(|generation| generation.pepper_id == pepper.id))
+}
+
+/// Who was found.
+#[derive(Debug, Default)]
+pub struct Mappings {
+    /// By the positions of the texts that were asked for, where the user ids are in `mxids`.
+    found: Vec<(usize, Range<usize>)>,
+    mxids: String,
+}
+
+impl Mappings {
+    /// Positions of the texts that were asked for, and user ids.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &str)> {
+        let mxid = |range: &Range<usize>| self.mxids.get(range.clone()).unwrap_or_default();
+        self.found.iter().map(move |(position, range)| (*position, mxid(range)))
+    }
+
+    fn add(&mut self, position: usize, mxid: &str) {
+        let start = self.mxids.len();
+        self.mxids.push_str(mxid);
+        self.found.push((position, start..self.mxids.len()));
+    }
+}
+
 /// What somebody looks up.
 struct Asked {
-    /// As it was sent.
-    text: String,
+    /// Where the text stood.
+    position: usize,
     hash: LookupHash,
     /// Where it was sent in plain.
     threepid: Option<ThreePid>,
 }
 
-impl Asked {
-    /// What a queried text stands for; what is malformed stands for nothing.
-    fn of(mediums: &Mediums, algorithm: Algorithm, text: String, pepper: &str) -> Option<Self> {
-        match algorithm {
-            Algorithm::Sha256 => Some(Self { hash: decode_hash(&text)?, text, threepid: None }),
+/// What is looked up: texts that all name addresses the same way.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a, T> {
+    /// How they name them.
+    pub algorithm: Algorithm,
+    /// What they were hashed with.
+    pub pepper: &'a str,
+    /// The texts.
+    pub addresses: &'a [T],
+}
+
+impl<T: AsRef<str>> Query<'_, T> {
+    fn text(&self, position: usize) -> &str {
+        self.addresses.get(position).map_or("", AsRef::as_ref)
+    }
+
+    /// What the text at `position` stands for; what is malformed stands for nothing.
+    fn asked(&self, mediums: &Mediums, position: usize) -> Option<Asked> {
+        let text = self.text(position);
+        match self.algorithm {
+            Algorithm::Sha256 => Some(Asked { position, hash: decode_hash(text)?, threepid: None }),
             Algorithm::None => {
                 let (address, medium) = text.rsplit_once(' ')?;
                 let threepid = mediums.threepid_anywhere(medium, address).ok()?;
-                Some(Self { hash: threepid.lookup_hash(pepper), text, threepid: Some(threepid) })
+                let hash = threepid.lookup_hash(self.pepper);
+                Some(Asked { position, hash, threepid: Some(threepid) })
             }
         }
     }
 }
 
-/// The user ids of those `addresses` that are known, by the texts that were asked for. What is
-/// malformed matches nothing. What came in plain and isn't bound here is asked of directories, and
-/// what they don't know of peers, unless it is a peer that asks; of hashes only what is in a copy of a
-/// directory and what peers said a while ago can be told.
+/// The user ids of those addresses that are known. What is malformed matches nothing. What came in
+/// plain and isn't bound here is asked of directories, and what they don't know of peers, unless it is
+/// a peer that asks; of hashes only what is in a copy of a directory and what peers said a while ago
+/// can be told.
 ///
 /// # Errors
-/// When `pepper` isn't the current one.
-pub async fn lookup(
+/// When the pepper isn't the current one.
+pub async fn lookup<T: AsRef<str>>(
     app: &App,
     caller: &UserId,
-    (algorithm, pepper): (Algorithm, String),
-    addresses: Vec<String>,
-) -> Result<HashMap<String, String>, LookupError> {
-    let (now_ms, mediums) = (app.clock.now_ms(), app.mediums.clone());
-    let believed = Believed::of(app);
-    let (asked, mut known) = app
-        .store
-        .read_recent(move |tx| {
-            let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
-            if current.pepper != pepper {
-                return Err(LookupError::InvalidPepper { current: current.pepper });
+    query: Query<'_, T>,
+) -> Result<Mappings, LookupError> {
+    let mut mappings = Mappings::default();
+    let mut unknown = Vec::new();
+    let asked = match in_memory(app).await? {
+        Some(generation) if generation.pepper != query.pepper => {
+            return Err(LookupError::InvalidPepper { current: generation.pepper.clone() });
+        }
+        // Directories go before some of what is in memory.
+        Some(_) if query.algorithm == Algorithm::None => Some(query.all_asked(&app.mediums).await),
+        Some(generation) => {
+            let kept =
+                Kept { generation: &generation, asks_peers: asks_peers(app, caller, &query) };
+            kept.lookup(app, &query, &mut mappings, &mut unknown).await
+        }
+        None => Some(query.all_asked(&app.mediums).await),
+    };
+    if let Some(asked) = asked {
+        unknown.extend(from_database(app, query.pepper, asked, &mut mappings).await?);
+    }
+    if !unknown.is_empty() && asks_peers(app, caller, &query) {
+        let elsewhere = known_elsewhere(app, &unknown).await?;
+        for asked in &unknown {
+            if let Some(mxid) = elsewhere.get(&asked.hash) {
+                mappings.add(asked.position, mxid);
             }
-            // Several texts can mean one address: `none` with different case.
-            let asked: Vec<Asked> = addresses
-                .into_iter()
-                .filter_map(|text| Asked::of(&mediums, algorithm, text, &pepper))
-                .collect();
-            let hashes: Vec<LookupHash> = asked.iter().map(|asked| asked.hash).collect();
-            let known = known_here(tx, (&believed, current.id), &hashes, now_ms)?;
-            Ok((asked, known))
-        })
-        .await?;
+        }
+    }
+    Ok(mappings)
+}
+
+/// Whether peers may know what is unknown here.
+fn asks_peers<T>(app: &App, caller: &UserId, query: &Query<'_, T>) -> bool {
+    let may_know = query.algorithm == Algorithm::None || !app.peers.answers.is_empty();
+    may_know && !openid::is_peer(caller)
+}
+
+/// How many addresses are looked up without letting other requests have their turn.
+const SLICE: usize = 1000;
+
+impl<T: AsRef<str>> Query<'_, T> {
+    /// What all texts stand for.
+    async fn all_asked(&self, mediums: &Mediums) -> Vec<Asked> {
+        let mut all = Vec::with_capacity(self.addresses.len());
+        for slice in slices(self.addresses.len()) {
+            all.extend(slice.filter_map(|position| self.asked(mediums, position)));
+            tokio::task::yield_now().await;
+        }
+        all
+    }
+}
+
+/// The positions of `count` texts, some at a time.
+fn slices(count: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..count).step_by(SLICE).map(move |start| start..count.min(start + SLICE))
+}
+
+/// Adds those of `asked` that the database knows to `mappings`, and of those that came in plain
+/// those that directories know; answers the others.
+async fn from_database(
+    app: &App,
+    pepper: &str,
+    asked: Vec<Asked>,
+    mappings: &mut Mappings,
+) -> Result<Vec<Asked>, LookupError> {
+    let (now_ms, hashes) = (app.clock.now_ms(), asked.iter().map(|asked| asked.hash).collect());
+    let search = Search { hashes, pepper: pepper.to_owned(), believed: Believed::of(app), now_ms };
+    let search = Arc::new(search);
+    let recent = search.clone();
+    let mut answer = app.store.read_recent(move |tx| recent.run(tx)).await?;
+    if answer.is_switching {
+        // A replica may not have heard yet which pepper is current.
+        answer = app.store.read(move |tx| search.run(tx)).await?;
+    }
+    let mut known = answer.known?;
     let in_plain = asked.iter().filter_map(|asked| Some((asked.hash, asked.threepid.clone()?)));
     known.ask_directories(app, in_plain).await;
-    let mut found = known.all();
-    if !openid::is_peer(caller) {
-        let unknown: Vec<&Asked> =
-            asked.iter().filter(|asked| !found.contains_key(&asked.hash)).collect();
-        let elsewhere = known_elsewhere(app, &unknown).await?;
-        found.extend(elsewhere);
+    let (found, mut unknown) = (known.all(), Vec::new());
+    for asked in asked {
+        match found.get(&asked.hash) {
+            Some(mxid) => mappings.add(asked.position, mxid),
+            None => unknown.push(asked),
+        }
     }
-    let mapping = |asked: Asked| Some((asked.text, found.get(&asked.hash)?.clone()));
-    Ok(asked.into_iter().filter_map(mapping).collect())
+    Ok(unknown)
+}
+
+/// What the database is asked for.
+struct Search {
+    hashes: Vec<LookupHash>,
+    pepper: String,
+    believed: Believed,
+    now_ms: i64,
+}
+
+/// What the database says.
+struct Found {
+    known: Result<Known, LookupError>,
+    /// Whether another pepper is about to become the current one.
+    is_switching: bool,
+}
+
+impl Search {
+    fn run(&self, tx: &mut Tx<'_>) -> Result<Found, StoreError> {
+        let current = peppers::current(tx)?.ok_or(StoreError::NoPepper)?;
+        let is_switching = peppers::next(tx)?.is_some_and(|next| next.stage == Stage::Announced);
+        let known = if current.pepper == self.pepper {
+            Ok(known_here(tx, (&self.believed, current.id), &self.hashes, self.now_ms)?)
+        } else {
+            Err(LookupError::InvalidPepper { current: current.pepper })
+        };
+        Ok(Found { known, is_switching })
+    }
 }
 
 /// Who is believed beside what was bound here.
@@ -181,7 +332,7 @@ fn known_here(
 /// The user ids of what is unknown here, as far as peers say or said.
 async fn known_elsewhere(
     app: &App,
-    unknown: &[&Asked],
+    unknown: &[Asked],
 ) -> Result<HashMap<LookupHash, String>, StoreError> {
     let in_plain = unknown.iter().filter_map(|asked| asked.threepid.clone());
     let said = peers::ask(app, in_plain).await?;
@@ -259,36 +410,4 @@ pub async fn signed(app: &App, threepid: ThreePid) -> Result<Option<Object>, Sig
     let mut signed = association.to_json();
     app.keys.signing().sign(&app.config.server.name, &mut signed)?;
     Ok(Some(signed))
-}
-
-/// Makes the first pepper, unless there is one.
-///
-/// # Errors
-/// When the database fails.
-pub async fn make_first_pepper(store: &Store, clock: &SharedClock) -> Result<bool, StoreError> {
-    replace_pepper(store, clock, i64::MIN).await
-}
-
-/// Replaces a pepper that is older than the configured age; answers whether it did.
-///
-/// # Errors
-/// When the database fails.
-pub async fn rotate_pepper(app: &App) -> Result<bool, StoreError> {
-    let Some(age) = app.config.lookup.pepper_rotation else { return Ok(false) };
-    let before_ms = app.clock.now_ms() - millis(age);
-    let current = app.store.read(peppers::current).await?;
-    // Looked at first: the replacement itself keeps everybody who binds waiting.
-    if current.is_some_and(|pepper| pepper.created_at > before_ms) {
-        return Ok(false);
-    }
-    replace_pepper(&app.store, &app.clock, before_ms).await
-}
-
-async fn replace_pepper(
-    store: &Store,
-    clock: &SharedClock,
-    before_ms: i64,
-) -> Result<bool, StoreError> {
-    let (fresh, now_ms) = (secret::random_alphanumeric(PEPPER_LENGTH), clock.now_ms());
-    store.write(move |tx| peppers::replace_older(tx, before_ms, &fresh, now_ms)).await
 }

@@ -14,6 +14,7 @@ use crate::{
         threepid::{InvalidAddress, ThreePid},
     },
     metrics::Received,
+    service::index,
     store::{
         StoreError, Tx, invites,
         peer_associations::{self, Bound, News},
@@ -70,14 +71,16 @@ const LONGEST: usize = 255;
 pub async fn take(app: &App, neighbour: &Neighbour, sent: &[Sent]) -> Result<(), StoreError> {
     let judged = ordered(sent.iter().map(|sent| judge(app, neighbour, sent)).collect());
     let (origin, now_ms) = (neighbour.name.to_string(), app.clock.now_ms());
+    let believed = judged.iter().filter_map(|judged| judged.result.as_ref().ok());
+    let threepids: Vec<ThreePid> = believed.map(|news| news.threepid.clone()).collect();
     let stored = move |tx: &mut Tx<'_>| {
-        let pepper = peppers::hold_current(tx)?.ok_or(StoreError::NoPepper)?;
+        let peppers = peppers::hold_current(tx)?.ok_or(StoreError::NoPepper)?;
         let news = judged.iter().filter_map(|judged| judged.result.as_ref().ok());
         peer_associations::hold(tx, &origin, news.map(|news| &news.threepid))?;
         let (mut counts, mut owed) = (Counts::default(), 0);
         for Judged { id, result } in &judged {
             match result {
-                Ok(news) if peer_associations::take(tx, &origin, news, &pepper)? => {
+                Ok(news) if peer_associations::take(tx, &origin, news, &peppers)? => {
                     counts.taken += 1;
                     quarantine::release(tx, &origin, id)?;
                     if let Some(bound) = &news.bound {
@@ -95,6 +98,7 @@ pub async fn take(app: &App, neighbour: &Neighbour, sent: &[Sent]) -> Result<(),
         Ok::<_, StoreError>((counts, owed))
     };
     let (counts, owed) = app.store.write(stored).await?;
+    index::refresh(app, threepids).await;
     if owed > 0 {
         app.onbind_is_due.notify_one();
     }

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{
     StoreError, Tx,
-    connection::on_backend,
-    peppers::Pepper,
+    connection::{AnyConnection, on_backend},
+    peppers::{Pepper, Peppers},
     schema::{associations, lookup_hashes},
 };
 use crate::{
@@ -96,8 +96,12 @@ pub fn find(
     }))
 }
 
-/// Stores an association in place of the one that the 3PID had, and its hash under `pepper`.
-pub fn bind(tx: &mut Tx<'_>, association: &Association, pepper: &Pepper) -> Result<(), StoreError> {
+/// Stores an association in place of the one that the 3PID had, and its hashes under `peppers`.
+pub fn bind(
+    tx: &mut Tx<'_>,
+    association: &Association,
+    peppers: &Peppers,
+) -> Result<(), StoreError> {
     let threepid = &association.threepid;
     tx.lock_threepid(threepid)?;
     let facts = (
@@ -116,7 +120,7 @@ pub fn bind(tx: &mut Tx<'_>, association: &Association, pepper: &Pepper) -> Resu
         .do_update()
         .set(facts)
         .execute(conn))?;
-    add_hashes(tx, pepper, std::slice::from_ref(threepid))
+    peppers.all().try_for_each(|pepper| add_hashes(tx, pepper, std::slice::from_ref(threepid)))
 }
 
 /// Stores the hashes of `threepids` under `pepper`; those that are there stay.
@@ -125,17 +129,24 @@ pub fn add_hashes(
     pepper: &Pepper,
     threepids: &[ThreePid],
 ) -> Result<(), StoreError> {
-    let rows: Vec<_> = threepids
+    let hash = |threepid: &ThreePid| threepid.lookup_hash(&pepper.pepper);
+    let mut hashed: Vec<_> = threepids.iter().map(|threepid| (hash(threepid), threepid)).collect();
+    // Neighbours in the table come one after another.
+    hashed.sort_unstable_by_key(|(hash, _)| *hash);
+    let rows: Vec<_> = hashed
         .iter()
-        .map(|threepid| {
+        .map(|(hash, threepid)| {
             (
                 lookup_hashes::pepper_id.eq(pepper.id),
-                lookup_hashes::hash.eq(threepid.lookup_hash(&pepper.pepper).to_vec()),
+                lookup_hashes::hash.eq(hash.as_slice()),
                 lookup_hashes::medium.eq(threepid.medium().as_str()),
                 lookup_hashes::address.eq(threepid.address()),
             )
         })
         .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
     on_backend!(tx, conn => diesel::insert_into(lookup_hashes::table)
         .values(rows)
         .on_conflict_do_nothing()
@@ -143,11 +154,29 @@ pub fn add_hashes(
     Ok(())
 }
 
+/// Removes up to `count` of the hashes under a pepper; answers whether there are more.
+pub(super) fn forget_hashes_of(
+    tx: &mut Tx<'_>,
+    pepper_id: i64,
+    count: i64,
+) -> Result<bool, StoreError> {
+    let of_pepper = lookup_hashes::table.filter(lookup_hashes::pepper_id.eq(pepper_id));
+    let beyond: Option<Vec<u8>> = of_pepper
+        .order(lookup_hashes::hash)
+        .select(lookup_hashes::hash)
+        .offset(count)
+        .first(&mut *tx.0)
+        .optional()?;
+    let Some(beyond) = beyond else {
+        diesel::delete(of_pepper).execute(&mut *tx.0)?;
+        return Ok(false);
+    };
+    diesel::delete(of_pepper.filter(lookup_hashes::hash.lt(beyond))).execute(&mut *tx.0)?;
+    Ok(true)
+}
+
 /// Removes the association of `threepid` if it is with `mxid`; answers whether it was.
 pub fn unbind(tx: &mut Tx<'_>, threepid: &ThreePid, mxid: &UserId) -> Result<bool, StoreError> {
-    // Whoever replaces the pepper gives each association a hash, and would fail at one that went
-    // away in between.
-    tx.lock_peppers()?;
     let held = associations::table
         .find((threepid.medium().as_str(), threepid.address()))
         .filter(associations::mxid.eq(mxid.as_str()));
@@ -188,20 +217,26 @@ pub fn mxids_of_hashes(
 }
 
 /// Up to `count` bound 3PIDs of `medium`, those whose addresses come after `address`, in order.
-pub fn threepids_after(
+/// They stay bound until the end of the transaction: a hash of one that went away in between could
+/// not be stored.
+pub(super) fn threepids_to_hash(
     tx: &mut Tx<'_>,
     medium: &Medium,
     address: &str,
     count: i64,
 ) -> Result<Vec<ThreePid>, StoreError> {
     // One medium at a time: a condition on both columns would read the table from its beginning.
-    let addresses: Vec<String> = associations::table
+    let query = associations::table
         .filter(associations::medium.eq(medium.as_str()))
         .filter(associations::address.gt(address))
         .order(associations::address)
         .limit(count)
-        .select(associations::address)
-        .load(&mut *tx.0)?;
+        .select(associations::address);
+    let addresses: Vec<String> = match &mut *tx.0 {
+        AnyConnection::Sqlite(conn) => query.load(conn)?,
+        #[cfg(feature = "postgres")]
+        AnyConnection::Postgres(conn) => query.for_key_share().load(conn)?,
+    };
     let threepid = |address| ThreePid::canonical(medium.clone(), address);
     Ok(addresses.into_iter().map(threepid).collect())
 }

@@ -224,6 +224,22 @@ impl Manager {
     }
 }
 
+impl Manager {
+    /// Makes a connection for reading whole tables: as slowly as that takes, and without keeping
+    /// them in memory.
+    pub(super) fn connect_to_scan(&self) -> Result<AnyConnection, StoreError> {
+        let mut conn = self.connect_now()?;
+        match &mut conn {
+            AnyConnection::Sqlite(conn) => {
+                conn.batch_execute("PRAGMA mmap_size = 0; PRAGMA cache_size = -2048")?;
+            }
+            #[cfg(feature = "postgres")]
+            AnyConnection::Postgres(conn) => conn.batch_execute("SET statement_timeout = 0")?,
+        }
+        Ok(conn)
+    }
+}
+
 /// What libpq is told beside the URL, which goes first: without it a server that is gone without
 /// a word is waited for until the kernel gives up, which takes minutes. In seconds, and
 /// `tcp_user_timeout` in milliseconds

@@ -9,9 +9,9 @@ use diesel::prelude::*;
 use super::{
     StoreError, Tx,
     associations::HASHES_PER_QUERY,
-    connection::on_backend,
+    connection::{AnyConnection, on_backend},
     directory_syncs::{self, Sync},
-    peppers::Pepper,
+    peppers::{Pepper, Peppers},
     schema::{directory_associations, directory_hashes, directory_syncs as syncs, invites},
 };
 use crate::matrix::{
@@ -59,7 +59,7 @@ pub enum Change<'a> {
 const ROWS_PER_QUERY: usize = 1000;
 
 /// Changes who is found. Nothing else does.
-pub fn change(tx: &mut Tx<'_>, change: &Change<'_>, pepper: &Pepper) -> Result<(), StoreError> {
+pub fn change(tx: &mut Tx<'_>, change: &Change<'_>, peppers: &Peppers) -> Result<(), StoreError> {
     match change {
         Change::Swapped(sync) => directory_syncs::put(tx, sync),
         Change::People { copy, users, held } => {
@@ -72,18 +72,18 @@ pub fn change(tx: &mut Tx<'_>, change: &Change<'_>, pepper: &Pepper) -> Result<(
                     .filter(directory_associations::mxid.eq_any(users));
                 diesel::delete(of_users).execute(&mut *tx.0)?;
             }
-            add(tx, *copy, held, pepper)
+            add(tx, *copy, held, peppers)
         }
         Change::Forgotten(directory) => directory_syncs::remove(tx, directory),
     }
 }
 
-/// Adds to a copy, with the hashes under `pepper`. What is there stays.
+/// Adds to a copy, with the hashes under `peppers`. What is there stays.
 pub fn add(
     tx: &mut Tx<'_>,
     copy: Copied<'_>,
     held: &[Held],
-    pepper: &Pepper,
+    peppers: &Peppers,
 ) -> Result<(), StoreError> {
     for chunk in held.chunks(ROWS_PER_QUERY) {
         let row = |Held { threepid, mxid }: &Held| {
@@ -101,7 +101,7 @@ pub fn add(
             .on_conflict_do_nothing()
             .execute(conn))?;
         let held = chunk.iter().map(|Held { threepid, mxid }| (threepid.clone(), mxid.as_str()));
-        add_hashes(tx, copy, held, pepper)?;
+        peppers.all().try_for_each(|pepper| add_hashes(tx, copy, held.clone(), pepper))?;
     }
     Ok(())
 }
@@ -224,6 +224,38 @@ pub fn find(
     Ok(owners.owner())
 }
 
+/// Whose the `addresses` of a medium are by the copies of `directories`.
+pub(super) fn owners(
+    tx: &mut Tx<'_>,
+    directories: &[String],
+    medium: &str,
+    addresses: Vec<&str>,
+) -> Result<Vec<(String, String)>, StoreError> {
+    if directories.is_empty() {
+        return Ok(Vec::new());
+    }
+    let is_believed = syncs::directory
+        .eq(directory_associations::directory)
+        .and(syncs::generation.eq(directory_associations::generation));
+    let rows: Vec<(String, String, String)> = directory_associations::table
+        .inner_join(syncs::table.on(is_believed))
+        .filter(directory_associations::directory.eq_any(directories))
+        .filter(directory_associations::medium.eq(medium))
+        .filter(directory_associations::address.eq_any(addresses))
+        .select((
+            directory_associations::address,
+            directory_associations::directory,
+            directory_associations::mxid,
+        ))
+        .load(&mut *tx.0)?;
+    let mut found: HashMap<String, Owners<'_>> = HashMap::new();
+    for (address, directory, mxid) in rows {
+        found.entry(address).or_insert_with(|| Owners::new(directories)).say(&directory, mxid);
+    }
+    let owned = found.into_iter().filter_map(|(address, owners)| Some((address, owners.owner()?)));
+    Ok(owned.collect())
+}
+
 /// The 3PIDs for which invitations wait and that are in the believed copy of `directory`, at most
 /// `count`, each with whose it is by the copies of `directories`.
 pub fn awaited(
@@ -272,28 +304,52 @@ pub fn count(tx: &mut Tx<'_>, copy: Copied<'_>) -> Result<(i64, i64), StoreError
     Ok((held - holders.iter().sum::<i64>(), claimed_twice))
 }
 
-/// Stores the hashes of all copies under `pepper`, `count` at a time.
-pub fn hash_all(tx: &mut Tx<'_>, pepper: &Pepper, count: i64) -> Result<(), StoreError> {
-    let kinds: Vec<(String, i64, String)> = directory_associations::table
-        .select((
-            directory_associations::directory,
-            directory_associations::generation,
-            directory_associations::medium,
-        ))
-        .distinct()
-        .load(&mut *tx.0)?;
-    for (directory, generation, medium) in kinds {
-        let copy = Copied { directory: &directory, generation };
-        let mut after = Some(String::new());
-        while let Some(address) = after {
-            after = hash_some(tx, copy, &medium, (&address, count), pepper)?;
-        }
+/// The first kind of rows, directory, copy and medium, after this one.
+pub(super) fn kind_after(
+    tx: &mut Tx<'_>,
+    directory: &str,
+    generation: i64,
+    medium: &str,
+) -> Result<Option<(String, i64, String)>, StoreError> {
+    use directory_associations as table;
+    let columns = (table::directory, table::generation, table::medium);
+    let ordered = table::table.order(columns).select(columns);
+    let same_copy = table::directory.eq(directory).and(table::generation.eq(generation));
+    let mut kind: Option<(String, i64, String)> =
+        ordered.filter(same_copy.and(table::medium.gt(medium))).first(&mut *tx.0).optional()?;
+    if kind.is_none() {
+        let later = table::directory.eq(directory).and(table::generation.gt(generation));
+        kind = ordered.filter(later).first(&mut *tx.0).optional()?;
     }
-    Ok(())
+    if kind.is_none() {
+        kind = ordered.filter(table::directory.gt(directory)).first(&mut *tx.0).optional()?;
+    }
+    Ok(kind)
+}
+
+/// Removes up to `count` of the hashes under a pepper; answers whether there are more.
+pub(super) fn forget_hashes_of(
+    tx: &mut Tx<'_>,
+    pepper_id: i64,
+    count: i64,
+) -> Result<bool, StoreError> {
+    let of_pepper = directory_hashes::table.filter(directory_hashes::pepper_id.eq(pepper_id));
+    let beyond: Option<Vec<u8>> = of_pepper
+        .order(directory_hashes::hash)
+        .select(directory_hashes::hash)
+        .offset(count)
+        .first(&mut *tx.0)
+        .optional()?;
+    let Some(beyond) = beyond else {
+        diesel::delete(of_pepper).execute(&mut *tx.0)?;
+        return Ok(false);
+    };
+    diesel::delete(of_pepper.filter(directory_hashes::hash.le(beyond))).execute(&mut *tx.0)?;
+    Ok(true)
 }
 
 /// Hashes `count` rows of a medium whose addresses come after `address`; answers the last address.
-fn hash_some(
+pub(super) fn hash_some(
     tx: &mut Tx<'_>,
     copy: Copied<'_>,
     medium: &str,
@@ -305,15 +361,25 @@ fn hash_some(
         .filter(directory_associations::generation.eq(copy.generation))
         .filter(directory_associations::medium.eq(medium))
         .select((directory_associations::address, directory_associations::mxid));
-    let mut rows: Vec<(String, String)> = of_medium
+    let some = of_medium
         .filter(directory_associations::address.gt(address))
         .order((directory_associations::address, directory_associations::mxid))
-        .limit(count)
-        .load(&mut *tx.0)?;
+        .limit(count);
+    // They stay until the end of the transaction: a hash of one that went away in between could not
+    // be stored.
+    let mut rows: Vec<(String, String)> = match &mut *tx.0 {
+        AnyConnection::Sqlite(conn) => some.load(conn)?,
+        #[cfg(feature = "postgres")]
+        AnyConnection::Postgres(conn) => some.for_key_share().load(conn)?,
+    };
     let Some(last) = rows.last().map(|(address, _)| address.clone()) else { return Ok(None) };
     // The batch may have ended between two holders of one address. A row twice does no harm.
     let of_last = of_medium.filter(directory_associations::address.eq(&last));
-    rows.extend(of_last.load::<(String, String)>(&mut *tx.0)?);
+    rows.extend(match &mut *tx.0 {
+        AnyConnection::Sqlite(conn) => of_last.load::<(String, String)>(conn)?,
+        #[cfg(feature = "postgres")]
+        AnyConnection::Postgres(conn) => of_last.for_key_share().load(conn)?,
+    });
     let medium = Medium::named(medium);
     let held = rows.iter().map(|(address, mxid)| {
         (ThreePid::canonical(medium.clone(), address.clone()), mxid.as_str())
@@ -330,8 +396,7 @@ pub fn remove_some(
     kept: &[i64],
     count: i64,
 ) -> Result<bool, StoreError> {
-    // The hashes go with them, by foreign key, and whoever replaces the pepper would miss them.
-    tx.lock_peppers()?;
+    // The hashes go with them, by foreign key.
     let others = directory_associations::table
         .filter(directory_associations::directory.eq(directory))
         .filter(directory_associations::generation.ne_all(kept));

@@ -7,7 +7,7 @@ use super::{
     StoreError, Tx,
     associations::HASHES_PER_QUERY,
     connection::on_backend,
-    peppers::Pepper,
+    peppers::{Pepper, Peppers},
     schema::{peer_associations, peer_hashes},
 };
 use crate::matrix::{
@@ -73,7 +73,7 @@ pub fn take(
     tx: &mut Tx<'_>,
     origin: &str,
     news: &News,
-    pepper: &Pepper,
+    peppers: &Peppers,
 ) -> Result<bool, StoreError> {
     let (medium, address) = (news.threepid.medium().as_str(), news.threepid.address());
     let known: Option<(i64, i64)> = peer_associations::table
@@ -109,7 +109,8 @@ pub fn take(
         .set(facts)
         .execute(conn))?;
     if bound.is_some() {
-        add_hashes(tx, pepper, origin, std::slice::from_ref(&news.threepid))?;
+        let threepid = std::slice::from_ref(&news.threepid);
+        peppers.all().try_for_each(|pepper| add_hashes(tx, pepper, origin, threepid))?;
     } else {
         forget_hashes(tx, origin, &news.threepid)?;
     }
@@ -124,7 +125,8 @@ fn is_newer(news: &News, known: (i64, i64)) -> bool {
     by_number || (news.ts, news.origin_id) > known
 }
 
-fn add_hashes(
+/// Stores the hashes of what `origin` has bound under `pepper`; those that are there stay.
+pub(super) fn add_hashes(
     tx: &mut Tx<'_>,
     pepper: &Pepper,
     origin: &str,
@@ -142,6 +144,9 @@ fn add_hashes(
             )
         })
         .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
     on_backend!(tx, conn => diesel::insert_into(peer_hashes::table)
         .values(rows)
         .on_conflict_do_nothing()
@@ -158,25 +163,48 @@ fn forget_hashes(tx: &mut Tx<'_>, origin: &str, threepid: &ThreePid) -> Result<(
     Ok(())
 }
 
-/// Stores the hashes of everything that neighbours have bound under `pepper`, `count` at a time.
-pub fn hash_all(tx: &mut Tx<'_>, pepper: &Pepper, count: i64) -> Result<(), StoreError> {
-    let kinds: Vec<(String, String)> = peer_associations::table
-        .select((peer_associations::origin, peer_associations::medium))
-        .distinct()
-        .load(&mut *tx.0)?;
-    for (origin, medium) in kinds {
-        let medium = Medium::named(&medium);
-        let mut batch = threepids_after(tx, (&origin, &medium), "", count)?;
-        while let Some(last) = batch.last() {
-            let after = last.address().to_owned();
-            add_hashes(tx, pepper, &origin, &batch)?;
-            batch = threepids_after(tx, (&origin, &medium), &after, count)?;
-        }
+/// The first kind of associations, origin and medium, after this one.
+pub(super) fn kind_after(
+    tx: &mut Tx<'_>,
+    origin: &str,
+    medium: &str,
+) -> Result<Option<(String, String)>, StoreError> {
+    use peer_associations as table;
+    let same_origin = table::origin.eq(origin).and(table::medium.gt(medium));
+    let columns = (table::origin, table::medium);
+    let ordered = table::table.order(columns).select(columns);
+    let mut kind: Option<(String, String)> =
+        ordered.filter(same_origin).first(&mut *tx.0).optional()?;
+    if kind.is_none() {
+        kind = ordered.filter(table::origin.gt(origin)).first(&mut *tx.0).optional()?;
     }
-    Ok(())
+    Ok(kind)
 }
 
-fn threepids_after(
+/// Removes up to `count` of the hashes under a pepper; answers whether there are more.
+pub(super) fn forget_hashes_of(
+    tx: &mut Tx<'_>,
+    pepper_id: i64,
+    count: i64,
+) -> Result<bool, StoreError> {
+    let of_pepper = peer_hashes::table.filter(peer_hashes::pepper_id.eq(pepper_id));
+    let beyond: Option<Vec<u8>> = of_pepper
+        .order(peer_hashes::hash)
+        .select(peer_hashes::hash)
+        .offset(count)
+        .first(&mut *tx.0)
+        .optional()?;
+    let Some(beyond) = beyond else {
+        diesel::delete(of_pepper).execute(&mut *tx.0)?;
+        return Ok(false);
+    };
+    diesel::delete(of_pepper.filter(peer_hashes::hash.le(beyond))).execute(&mut *tx.0)?;
+    Ok(true)
+}
+
+/// Up to `count` 3PIDs of `medium` that `origin` has bound, those whose addresses come after
+/// `address`, in order.
+pub(super) fn threepids_to_hash(
     tx: &mut Tx<'_>,
     (origin, medium): (&str, &Medium),
     address: &str,

@@ -50,6 +50,8 @@ diesel::table! {
         id -> BigInt,
         pepper -> Text,
         created_at -> BigInt,
+        state -> Integer,
+        progress -> Nullable<Text>,
     }
 }
 diesel::table! {
@@ -218,3 +220,13 @@ diesel::allow_tables_to_appear_in_same_query!(replication_log, replication_refus
 diesel::allow_tables_to_appear_in_same_query!(sessions, session_tokens);
 diesel::allow_tables_to_appear_in_same_query!(directory_hashes, directory_syncs);
 diesel::allow_tables_to_appear_in_same_query!(directory_associations, directory_syncs, invites);
+diesel::table! {
+    lookup_changes (id) {
+        id -> BigInt,
+        kind -> Text,
+        medium -> Text,
+        address -> Text,
+        changed_at -> BigInt,
+        xid -> BigInt,
+    }
+}

@@ -225,8 +225,8 @@ async fn every_answer_has_the_headers_that_browsers_want() {
     let large = "x".repeat(70_000);
     let large = alice.post_raw("/terms", "application/json", &large).await;
     assert_eq!(large.status, 413);
-    app.database.execute("ALTER TABLE peppers RENAME TO gone");
-    let broken = alice.get("/hash_details").await;
+    app.database.execute("ALTER TABLE ephemeral_keys RENAME TO gone");
+    let broken = alice.get("/pubkey/ephemeral/isvalid?public_key=AAAA").await;
     assert!(broken.status >= 500);
     for answer in registering.iter().chain([&page, &failed, &validated, &large, &broken]) {
         has_cors(answer);

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use actix_web::{App as Actix, HttpServer, dev::ServerHandle, web::Data};
@@ -49,6 +50,8 @@ pub(crate) struct TestApp {
     pub(crate) database: Arc<TestDatabase>,
     client: reqwest::Client,
     server: ServerHandle,
+    /// Ends the keeping of what is in memory.
+    keeper: tokio::sync::watch::Sender<bool>,
 }
 
 impl TestApp {
@@ -103,7 +106,18 @@ impl TestApp {
         let config = Config::from_toml(&toml).unwrap_or_else(|faults| panic!("{faults}"));
         let app = Data::new(open(config, &keys, clock.clone()).await);
         let server = serve(app.clone(), listener);
-        Self { app, clock, smtp, mail, base, database, client: client(), server }
+        let keeper = keep(&app).await;
+        Self { app, clock, smtp, mail, base, database, client: client(), server, keeper }
+    }
+
+    /// Brings into memory what the test did to the database itself.
+    pub(crate) async fn settle(&self) {
+        service::index::catch_up(&self.app).await.unwrap();
+    }
+
+    /// From here on the server hears nothing of what others do.
+    pub(crate) fn cut_off(&self) {
+        self.keeper.send_replace(true);
     }
 
     /// Who has no access token.
@@ -221,8 +235,20 @@ fn mail_settings(server: &SmtpServer, behaviour: &Behaviour, database: &TestData
 
 async fn open(config: Config, keys: &str, clock: SharedClock) -> App {
     let store = Store::open(&config.database).unwrap();
-    service::lookup::make_first_pepper(&store, &clock).await.unwrap();
+    service::pepper::make_first(&store, &clock).await.unwrap();
     App::open(config, store, KeyRing::from_text(keys).unwrap(), clock).unwrap()
+}
+
+/// Keeps what the server has in memory in step with the database.
+async fn keep(app: &Data<App>) -> tokio::sync::watch::Sender<bool> {
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    service::index::announce(app);
+    let kept = app.clone().into_inner();
+    tokio::spawn(async move { service::index::keep(&kept, stopped).await });
+    if app.config.lookup.index {
+        app.index.is_complete_within(Duration::from_secs(20)).await;
+    }
+    stop
 }
 
 fn serve(app: Data<App>, listener: TcpListener) -> ServerHandle {

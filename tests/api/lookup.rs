@@ -33,6 +33,7 @@ async fn bind_all(app: &TestApp, pairs: Vec<(ThreePid, String)>) {
         Ok::<_, StoreError>(())
     };
     app.app.store.write(work).await.unwrap();
+    app.settle().await;
 }
 
 async fn bind_emails(app: &TestApp, addresses: &[&str]) {
@@ -72,6 +73,7 @@ async fn hash_details_name_the_pepper_and_the_algorithms() {
 async fn hashes_are_those_of_the_known_vectors() {
     let app = TestApp::start().await;
     app.database.execute("UPDATE peppers SET pepper = 'matrixrocks'");
+    app.settle().await;
     let vectors = [
         ("alice@example.com", "email", "4kenr7N9drpCJ4AfalmlGQVsOn3o2RHjkADUpXJWZUc"),
         ("bob@example.com", "email", "LJwSazmv46n0hlMlsb_iYxI0_HXEqy_yj6Jm636cdT8"),

@@ -187,8 +187,7 @@ async fn of_several_nodes_one_replaces_the_pepper() {
     for round in 1..=5 {
         assert_eq!(count(&one).await, round);
         one.clock.advance(WEEK);
-        let rotations =
-            [&one, &other, &one, &other].map(|node| service::lookup::rotate_pepper(&node.app));
+        let rotations = [&one, &other, &one, &other].map(|node| service::pepper::rotate(&node.app));
         let done = futures_util::future::try_join_all(rotations).await.unwrap();
         assert_eq!(done.iter().filter(|done| **done).count(), 1);
     }

@@ -17,8 +17,14 @@ use crate::{
 /// The longest that anybody may wait for an answer while the database is away.
 const BOUND: Duration = Duration::from_secs(15);
 
-/// Each request that needs the database is told, in time, to come back later.
+/// Each request that needs the database is told, in time, to come back later: all of them, once
+/// what is in memory isn't believed any more.
 async fn all_are_put_off(you: &Person, bind: &Value) {
+    until("that memory is not believed any more", async || {
+        let details = you.get("/_matrix/identity/v2/hash_details").await;
+        details.is_unavailable().then_some(())
+    })
+    .await;
     let asked = Instant::now();
     let (bound, read, ready, live) = tokio::join!(
         you.bind(bind),

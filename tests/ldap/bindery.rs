@@ -49,7 +49,7 @@ impl Bindery {
         let store = Store::open(&config.database).unwrap();
         // The directory's server has the real time.
         let clock = Arc::new(ManualClock::at(SystemClock.now_ms()));
-        service::lookup::make_first_pepper(&store, &(clock.clone() as Arc<_>)).await.unwrap();
+        service::pepper::make_first(&store, &(clock.clone() as Arc<_>)).await.unwrap();
         let token = token(&store).await;
         let keys = KeyRing::new(SigningKey::generate());
         let app = Data::new(App::open(config, store, keys, clock.clone()).unwrap());

@@ -118,7 +118,7 @@ impl World {
         let config = Config::from_toml(&toml).unwrap_or_else(|faults| panic!("{faults}"));
         let store = Store::open(&config.database).unwrap();
         let clock = self.clock.clone();
-        service::lookup::make_first_pepper(&store, &(clock.clone() as Arc<_>)).await.unwrap();
+        service::pepper::make_first(&store, &(clock.clone() as Arc<_>)).await.unwrap();
         let keys = KeyRing::new(SigningKey::generate());
         let app = Data::new(App::open(config, store, keys, clock).unwrap());
         let seen = Arc::<Mutex<Vec<Seen>>>::default();

@@ -131,6 +131,12 @@ impl Answers {
         (self.clock.now_ms() < until_ms).then_some(said)
     }
 
+    /// Whether nothing was said lately.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.said.entry_count() == 0
+    }
+
     /// Whose an address is, if somebody said so and that is still believed.
     #[must_use]
     pub fn known(&self, hash: &LookupHash) -> Option<Known> {

@@ -15,7 +15,7 @@ use crate::{
     cause::causes,
     directory::{Cursor, Directory, DirectoryError, Page, Person},
     matrix::id::UserId,
-    service,
+    service::{self, index},
     store::{
         StoreError, Tx,
         directory_people::{self, Change, Copied, Held},
@@ -205,14 +205,14 @@ async fn store_page(app: &App, run: &Run, page: Page) -> Result<Option<Cursor>, 
         let cursor = next.clone().filter(|_| is_last);
         let (run, node, now_ms) = (run.clone(), node.clone(), app.clock.now_ms());
         let write = move |tx: &mut Tx<'_>| {
-            let pepper = peppers::hold_current(tx)?.ok_or(StoreError::NoPepper)?;
+            let peppers = peppers::hold_current(tx)?.ok_or(StoreError::NoPepper)?;
             let mut state = plan::hold(tx, &run, &node)?;
             let copy = Copied { directory: &run.directory, generation: run.generation };
             match run.kind {
-                Kind::Full => directory_people::add(tx, copy, &held, &pepper)?,
+                Kind::Full => directory_people::add(tx, copy, &held, &peppers)?,
                 Kind::Changes => {
                     let change = Change::People { copy, users: &users, held: &held };
-                    directory_people::change(tx, &change, &pepper)?;
+                    directory_people::change(tx, &change, &peppers)?;
                 }
             }
             plan::live(&mut state, now_ms);
@@ -223,6 +223,7 @@ async fn store_page(app: &App, run: &Run, page: Page) -> Result<Option<Cursor>, 
         };
         app.store.write(write).await?;
     }
+    index::hear(app).await;
     Ok(next)
 }
 
@@ -244,7 +245,7 @@ fn held(people: &[Person]) -> Vec<Held> {
 async fn swap(app: &App, run: &Run) -> Result<(i64, i64, i64), CopyError> {
     let (run, node) = (run.clone(), app.node.clone());
     let swap = move |tx: &mut Tx<'_>| {
-        let pepper = peppers::hold_current(tx)?.ok_or(StoreError::NoPepper)?;
+        let peppers = peppers::hold_current(tx)?.ok_or(StoreError::NoPepper)?;
         let mut state = plan::hold(tx, &run, &node)?;
         let copy = Copied { directory: &run.directory, generation: run.generation };
         let before = state.addresses;
@@ -253,10 +254,11 @@ async fn swap(app: &App, run: &Run) -> Result<(i64, i64, i64), CopyError> {
         state.full_at = Some(run.began_at);
         state.changes_at = Some(run.began_at);
         plan::end(&mut state);
-        directory_people::change(tx, &Change::Swapped(&state), &pepper)?;
+        directory_people::change(tx, &Change::Swapped(&state), &peppers)?;
         Ok::<_, CopyError>((before, addresses, claimed_twice))
     };
     let swapped = app.store.write(swap).await?;
+    index::hear(app).await;
     Ok(swapped)
 }
 
@@ -348,14 +350,15 @@ pub async fn forget_others(app: &App) -> Result<usize, StoreError> {
     for name in &names {
         let directory = name.clone();
         let forget = move |tx: &mut Tx<'_>| {
-            let pepper = peppers::hold_current(tx)?.ok_or(StoreError::NoPepper)?;
+            let peppers = peppers::hold_current(tx)?.ok_or(StoreError::NoPepper)?;
             let more = directory_people::remove_some(tx, &directory, &[], REMOVED_AT_ONCE)?;
             if !more {
-                directory_people::change(tx, &Change::Forgotten(&directory), &pepper)?;
+                directory_people::change(tx, &Change::Forgotten(&directory), &peppers)?;
             }
             Ok::<_, StoreError>(more)
         };
         while app.store.write(forget.clone()).await? {}
+        index::hear(app).await;
         tracing::info!(directory = name, "removed the copy of a directory that is copied no more");
     }
     Ok(names.len())

@@ -146,6 +146,7 @@ async fn of_two_nodes_one_copies() {
     tokio::join!(one.copy(), other.copy());
     tokio::join!(one.copy(), other.copy());
     assert_eq!(program.times("people", &Value::Null), 1);
+    other.settle().await;
     let alice = other.account("@alice:hs.example").await;
     assert_eq!(alice.find(&["anna@example.org"]).await, [Some(at("anna"))]);
 }
@@ -197,6 +198,7 @@ async fn the_copy_of_a_former_directory_is_not_believed_and_removed() {
     other.background().await;
     let names = other.app.store.read::<_, StoreError>(directory_syncs::names).await.unwrap();
     assert!(names.is_empty());
+    app.settle().await;
     let alice = app.account("@alice:hs.example").await;
     assert_eq!(alice.find(&["anna@example.org"]).await, [None]);
     app.copy().await;
