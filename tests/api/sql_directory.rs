@@ -120,11 +120,11 @@ async fn find(app: &TestApp, addresses: &[&str]) -> Vec<Option<String>> {
 async fn find_hashed(app: &TestApp, addresses: &[&str]) -> Vec<Option<String>> {
     let caller = app.account("@asker:hs.example").await;
     let pepper = caller.get("/hash_details").await.ok()["lookup_pepper"].clone();
-    let hashed = |address: &&str| {
+    let of_text = |address: &&str| {
         let (address, medium) = address.split_once(' ').unwrap();
         hash(address, medium, pepper.as_str().unwrap())
     };
-    let hashes: Vec<String> = addresses.iter().map(hashed).collect();
+    let hashes: Vec<String> = addresses.iter().map(of_text).collect();
     let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": hashes });
     let found = caller.post("/lookup", body).await.ok();
     hashes.iter().map(|hash| found["mappings"][hash].as_str().map(str::to_owned)).collect()

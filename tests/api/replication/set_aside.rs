@@ -6,7 +6,11 @@ use bindery::store::{StoreError, Tx, replication_refusals as refusals};
 use serde_json::{Value, json};
 
 use super::outgoing::Told;
-use crate::{harness::TestApp, homeserver::Reply, replication::village::PUSH};
+use crate::{
+    harness::{PUBLIC_KEY, TestApp},
+    homeserver::Reply,
+    replication::village::PUSH,
+};
 
 const ALICE: &str = "@alice:hs.example";
 const NEIGHBOUR: &str = "sydent.test";
@@ -155,6 +159,23 @@ async fn what_is_told_again_keeps_the_order_of_each_address() {
     assert!(!retry(&world.app, 1).await);
     // The log needs it no more.
     assert_eq!(set_aside(&world.app).await, [0; 0]);
+}
+
+#[tokio::test]
+async fn nor_is_told_again_what_another_neighbour_still_has_to_hear() {
+    let keys = format!("keys = ['ed25519:1 {PUBLIC_KEY}']\n");
+    let away = "[[peers.replicate]]\nname = 'away.test'\nurl = 'https://127.0.0.1:9'\n";
+    let world = Told::start(&format!("{keys}{away}{keys}")).await;
+    world.bind(&["a", "b"]).await;
+    world.refuses(&json!(["1"]));
+    world.tries(8).await;
+    assert!(retry(&world.app, 1).await && skip(&world.app, 1).await);
+    let account = world.app.account("@bob:hs.example").await;
+    account.bound("a@example.org", "@bob:hs.example").await;
+    world.takes();
+    world.tries(1).await;
+    assert_eq!((world.last(), set_aside(&world.app).await), (vec![2, 3, 4], vec![1]));
+    assert!(!retry(&world.app, 1).await);
 }
 
 #[tokio::test]
