@@ -27,12 +27,21 @@ struct Case {
     first: usize,
     /// Whether somebody has it in the second directory.
     second: bool,
-    /// Until when a neighbour says that it is somebody's; `None` inside: it was unbound there.
-    near: Option<Option<i64>>,
+    /// What a neighbour says.
+    near: Said,
     /// Whether another neighbour says later that it is somebody else's.
     far: bool,
     /// Whether a former directory and a former neighbour say something.
     former: bool,
+}
+
+/// What a neighbour says of an address.
+#[derive(Clone, Copy)]
+enum Said {
+    Nothing,
+    /// That it is somebody's until then.
+    Bound(i64),
+    Unbound,
 }
 
 impl Case {
@@ -50,7 +59,7 @@ impl Case {
             Some((START_MS, START_MS)),
             Some((soon, FOR_EVER)),
         ];
-        let near = [None, Some(Some(FOR_EVER)), Some(Some(soon)), Some(None)];
+        let near = [Said::Nothing, Said::Bound(FOR_EVER), Said::Bound(soon), Said::Unbound];
         Self {
             own: owns[of(5)],
             first: of(3),
@@ -71,7 +80,7 @@ impl Case {
             "east0"
         } else if self.far {
             "far"
-        } else if self.near.flatten().is_some_and(|until| now_ms < until) {
+        } else if matches!(self.near, Said::Bound(until) if now_ms < until) {
             "near"
         } else {
             return None;
@@ -180,17 +189,18 @@ impl World {
     fn hear(&self) {
         let (mut rows, mut hashes) = (Vec::new(), Vec::new());
         for (case, address) in self.cases.iter().zip(&self.addresses) {
-            let said = [
-                ("near", case.near),
-                ("far", case.far.then_some(Some(FOR_EVER))),
-                ("former", case.former.then_some(Some(FOR_EVER))),
-            ];
-            for (ts, (origin, until)) in said.into_iter().enumerate() {
-                let Some(until) = until else { continue };
+            let always = |says: bool| if says { Said::Bound(FOR_EVER) } else { Said::Nothing };
+            let said =
+                [("near", case.near), ("far", always(case.far)), ("former", always(case.former))];
+            for (ts, (origin, said)) in said.into_iter().enumerate() {
                 let start = format!("'{origin}.test', 'email', '{address}'");
-                let Some(until) = until else {
-                    rows.push(format!("{start}, 1, NULL, {ts}, NULL, NULL"));
-                    continue;
+                let until = match said {
+                    Said::Nothing => continue,
+                    Said::Bound(until) => until,
+                    Said::Unbound => {
+                        rows.push(format!("{start}, 1, NULL, {ts}, NULL, NULL"));
+                        continue;
+                    }
                 };
                 rows.push(format!("{start}, 1, '{}', {ts}, {START_MS}, {until}", at(origin)));
                 hashes.push(format!("{}, {start}", self.hashed(address)));
