@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use crate::process::{Done, Home, MXID, Person, bare_command};
+use crate::process::{Done, Home, MXID, Person, bare_command, until};
 
 /// What `bindery` says in an empty folder.
 fn run(arguments: &[&str]) -> Done {
@@ -161,7 +161,11 @@ async fn accounts_are_managed_while_the_server_runs_and_while_it_does_not() {
 
     let gone = home.run(&["account", "logout", "@you:example.org"]).ok();
     assert_eq!(gone, "Forgot 2 access tokens of @you:example.org.\n");
-    assert_eq!(you.get("/_matrix/identity/v2/account").await.status, 401);
+    // The server hears of it within a second.
+    until("the server forgets the token", async || {
+        (you.get("/_matrix/identity/v2/account").await.status == 401).then_some(())
+    })
+    .await;
     assert_eq!(early.get("/_matrix/identity/v2/account").await.status, 200);
     drop(server);
     assert_eq!(home.run(&["account", "list"]).ok(), "@early:example.org\t1\n");

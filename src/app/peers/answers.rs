@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -111,6 +114,7 @@ const HEAVIEST: u64 = 200_000 * LIGHTEST as u64;
 /// the answers of before are forgotten.
 pub struct Answers {
     said: Cache<LookupHash, (Said, i64)>,
+    was_told: AtomicBool,
     asked: Mutex<HashMap<LookupHash, watch::Receiver<()>>>,
     clock: SharedClock,
 }
@@ -121,7 +125,7 @@ impl Answers {
             .max_capacity(HEAVIEST)
             .weigher(|_, (said, _): &(Said, i64)| said.weight())
             .build();
-        Self { said, asked: Mutex::default(), clock }
+        Self { said, was_told: AtomicBool::new(false), asked: Mutex::default(), clock }
     }
 
     /// What was said of an address, if that is still believed.
@@ -131,10 +135,10 @@ impl Answers {
         (self.clock.now_ms() < until_ms).then_some(said)
     }
 
-    /// Whether nothing was said lately.
+    /// Whether nothing was ever said: the cache's own count lags behind what is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.said.entry_count() == 0
+        !self.was_told.load(Ordering::Acquire)
     }
 
     /// Whose an address is, if somebody said so and that is still believed.
@@ -204,6 +208,7 @@ impl Claim<'_> {
     pub fn keep(&self, hash: LookupHash, said: Said) {
         let until_ms = said.holds_until(self.answers.clock.now_ms());
         self.answers.said.insert(hash, (said, until_ms));
+        self.answers.was_told.store(true, Ordering::Release);
         self.answers.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
         self.sender.send_replace(());
     }
