@@ -2,7 +2,10 @@
 //! still to be brought into it.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -87,6 +90,7 @@ pub enum Phase {
 pub struct LookupIndex {
     state: RwLock<State>,
     phase: watch::Sender<Phase>,
+    was_complete: AtomicBool,
     /// Held by whoever brings changes into the index, so that what is read later is also brought in
     /// later.
     pub turn: tokio::sync::Mutex<()>,
@@ -143,6 +147,7 @@ impl LookupIndex {
         Self {
             state: RwLock::default(),
             phase: watch::Sender::new(Phase::Off),
+            was_complete: AtomicBool::new(false),
             turn: tokio::sync::Mutex::default(),
             waiting: Mutex::default(),
             wanted: Mutex::default(),
@@ -174,7 +179,15 @@ impl LookupIndex {
 
     /// Says how far it is.
     pub fn set_phase(&self, phase: Phase) {
+        self.was_complete.fetch_or(phase == Phase::Complete, Ordering::Relaxed);
         self.phase.send_if_modified(|old| std::mem::replace(old, phase) != phase);
+    }
+
+    /// Whether it is being made for the first time. Where it is made anew the database answers
+    /// meanwhile, and all nodes do so at once: none of them is to be taken for one that isn't there.
+    #[must_use]
+    pub fn is_yet_to_come(&self) -> bool {
+        self.phase() == Phase::Building && !self.was_complete.load(Ordering::Relaxed)
     }
 
     /// Waits while it is being made, for `patience` at most; answers whether it is complete.

@@ -35,6 +35,9 @@ const MOMENT: Duration = Duration::from_millis(20);
 /// How many changes are read at most; more are taken for a change of everything.
 const MOST_CHANGES: usize = 50_000;
 
+/// How many 3PIDs are read again in one query of the database, which must not take too long.
+const AT_ONCE: usize = 1000;
+
 /// How old the last answer may be to go on from it: changes are forgotten after twice as long.
 const GO_ON_WITHIN: Duration = Duration::from_mins(30);
 
@@ -138,13 +141,21 @@ async fn take_in(app: &App, changes: Vec<Change>) -> Result<(), StoreError> {
             Change::Threepid(threepid) => threepids.push(threepid),
             Change::Token(hash) => app.tokens.forget(&hash),
             Change::Terms => app.tokens.forget_all(),
-            Change::Everything => {
-                app.tokens.forget_all();
-                app.index.change(|state| *state = State::default());
-            }
+            Change::Everything => forget_everything(app).await,
         }
     }
-    if threepids.is_empty() { Ok(()) } else { bring_in(app, threepids).await }
+    // Whoever has changed something else has a turn in between.
+    for some in threepids.chunks(AT_ONCE) {
+        bring_in(app, some.iter().cloned()).await?;
+    }
+    Ok(())
+}
+
+async fn forget_everything(app: &App) {
+    app.tokens.forget_all();
+    // Not while an index is put in place that was read before.
+    let _turn = app.index.turn.lock().await;
+    app.index.change(|state| *state = State::default());
 }
 
 /// Takes up which pepper is current and which comes next.
@@ -262,6 +273,18 @@ async fn set(
     if generations.is_empty() {
         return Ok(());
     }
+    for some in threepids.chunks(AT_ONCE) {
+        set_some(app, generations.clone(), some.to_vec()).await?;
+    }
+    keep_within_bounds(app);
+    Ok(())
+}
+
+async fn set_some(
+    app: &App,
+    generations: Vec<Arc<Generation>>,
+    threepids: Vec<ThreePid>,
+) -> Result<(), StoreError> {
     let (sources, now_ms) = (sources(app), app.clock.now_ms());
     let read = move |tx: &mut Tx<'_>| {
         let standings = standing::of(tx, &sources, &threepids)?;
@@ -283,7 +306,6 @@ async fn set(
     for (generation, hash, known) in app.store.read(read).await? {
         generation.change(|table| table.set(&hash, known.entry()));
     }
-    keep_within_bounds(app);
     Ok(())
 }
 
@@ -361,6 +383,10 @@ async fn build(app: &App, pepper: &Pepper) -> Result<(), StoreError> {
     );
     let generation = Arc::new(Generation::new(pepper.id, pepper.pepper.clone(), table));
     let _turn = app.index.turn.lock().await;
+    // What changed since is forgotten after a while.
+    if began.age(&app.clock) >= GO_ON_WITHIN {
+        return Ok(());
+    }
     let Some(late) = changed_since(app, position).await? else { return Ok(()) };
     set(app, vec![generation.clone()], late).await?;
     let wanted = app.index.wanted();

@@ -8,7 +8,7 @@ use self::memory::Kept;
 use crate::{
     app::{
         App,
-        index::{Generation, Phase, State},
+        index::{Generation, State},
     },
     config::Algorithm,
     matrix::{
@@ -51,14 +51,14 @@ pub async fn current_pepper(app: &App) -> Result<String, StoreError> {
 }
 
 /// Whether requests can be served as they should be: the database is there, and the index is
-/// complete, if there is to be one.
+/// complete or has been, if there is to be one.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn is_ready(app: &App) -> Result<bool, StoreError> {
     let pepper = app.store.read(peppers::current).await?;
     pepper.ok_or(StoreError::NoPepper)?;
-    Ok(app.index.phase() != Phase::Building)
+    Ok(!app.index.is_yet_to_come())
 }
 
 /// The index under the current pepper, where memory may be believed.

@@ -37,6 +37,6 @@ async fn looked_up(caller: &Caller<'_>, algorithm: &str, asked: &[String]) -> Va
 }
 
 /// A user id at the homeserver of all directories here.
-fn at(name: &str) -> String {
+pub(crate) fn at(name: &str) -> String {
     format!("@{name}:hs.example")
 }

@@ -142,6 +142,25 @@ async fn whatever_changes_the_database_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_server_whose_index_is_made_anew_is_there_meanwhile() {
+    let app = TestApp::start().await;
+    let alice = app.account(ALICE).await;
+    alice.bound(ADDRESS, ALICE).await;
+    // Nobody makes it any more.
+    app.cut_off();
+    alice.get("/health/ready").await.ok();
+    app.database.execute(if app.database.is_postgres() {
+        "INSERT INTO lookup_changes (kind, medium, address) VALUES ('all', '', '')"
+    } else {
+        "INSERT INTO lookup_changes SELECT max(id) + 1, 'all', '', '', 0, 0 FROM lookup_changes"
+    });
+    app.settle().await;
+    assert_eq!(gauge(&app, "bindery_lookup_index_entries").await, "0");
+    alice.get("/health/ready").await.ok();
+    assert_eq!(alice.find(&[ADDRESS]).await, [Some(ALICE.to_owned())]);
+}
+
+#[tokio::test]
 async fn an_association_that_ends_is_found_until_then() {
     let app = TestApp::start().await;
     let alice = app.account(ALICE).await;

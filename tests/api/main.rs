@@ -8,6 +8,7 @@
 )]
 
 mod account;
+mod agreement;
 mod association;
 mod body;
 mod directory;

@@ -68,6 +68,26 @@ async fn who_has_gone_is_found_no_more_after_the_next_copy() {
 }
 
 #[tokio::test]
+async fn a_copy_is_in_memory_as_soon_as_it_is_made() {
+    let program = FakeProgram::new();
+    let anna = person("anna", &["anna@example.org", "x@example.org"]);
+    program.answers("people", &people(&[anna, person("bob", &["bob@example.org"])]));
+    let app = with(&program, "").await;
+    let alice = app.account("@alice:hs.example").await;
+    let addresses = ["anna@example.org", "x@example.org", "bob@example.org"];
+    app.copy().await;
+    // What the database says of hashes is gone; what is in memory isn't.
+    app.database.execute("DELETE FROM directory_hashes");
+    assert_eq!(alice.find(&addresses).await, [Some(at("anna")), Some(at("anna")), Some(at("bob"))]);
+    let now = [person("anna", &["anna@example.org"]), person("carol", &["x@example.org"])];
+    program.answers("people", &people(&now));
+    app.clock.advance(HOUR);
+    app.copy().await;
+    app.database.execute("DELETE FROM directory_hashes");
+    assert_eq!(alice.find(&addresses).await, [Some(at("anna")), Some(at("carol")), None]);
+}
+
+#[tokio::test]
 async fn what_has_changed_is_copied_in_between() {
     let program = FakeProgram::new();
     let both = [person("anna", &["anna@example.org"]), person("bob", &["bob@example.org"])];

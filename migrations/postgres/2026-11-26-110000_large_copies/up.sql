@@ -1,0 +1,31 @@
+-- Where another copy of a directory is believed and more than ten thousand addresses are different in
+-- it, anything may have changed (kind 'all'): servers read everything again, which is less work.
+CREATE OR REPLACE FUNCTION note_directory_swap() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    -- No copy has such a number.
+    before BIGINT := -1;
+    after BIGINT := -1;
+    name TEXT;
+    noted BIGINT;
+BEGIN
+    IF TG_OP <> 'INSERT' THEN before := OLD.generation; name := OLD.directory; END IF;
+    IF TG_OP <> 'DELETE' THEN after := NEW.generation; name := NEW.directory; END IF;
+    IF before = after THEN RETURN NULL; END IF;
+    INSERT INTO lookup_changes (kind, medium, address)
+        SELECT DISTINCT 'threepid', medium, address FROM (
+            (SELECT medium, address, mxid FROM directory_associations
+                WHERE directory = name AND generation = before
+            EXCEPT SELECT medium, address, mxid FROM directory_associations
+                WHERE directory = name AND generation = after)
+            UNION ALL
+            (SELECT medium, address, mxid FROM directory_associations
+                WHERE directory = name AND generation = after
+            EXCEPT SELECT medium, address, mxid FROM directory_associations
+                WHERE directory = name AND generation = before)) AS different
+        LIMIT 10001;
+    GET DIAGNOSTICS noted = ROW_COUNT;
+    IF noted > 10000 THEN
+        INSERT INTO lookup_changes (kind, medium, address) VALUES ('all', '', '');
+    END IF;
+    RETURN NULL;
+END $$;
