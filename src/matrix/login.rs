@@ -227,16 +227,23 @@ mod tests {
                 Just("[1.50, null]".to_owned()),
             ]
         };
-        let members = |keys: &'static str| {
-            let member = (keys, text()).prop_map(|(key, text)| format!("\"{key}\": {text}"));
-            prop::collection::vec(member, 0..4).prop_map(|members| members.join(","))
+        let members = |keys: &'static [&str]| {
+            let member = (prop::sample::select(keys), text());
+            let member = member.prop_map(|(key, text)| format!(",\"{key}\": {text}"));
+            prop::collection::vec(member, 0..3).prop_map(|members| members.concat())
         };
-        let identifier =
-            ("m.id.(thirdparty|phone|user)", members("medium|address|country|phone|user"));
-        let outer = members("type|user|medium|address|x|\\\\u0075ser");
-        (identifier, outer).prop_map(|((kind, inner), outer)| {
-            let identifier = format!("{{\"type\":\"{kind}\",{inner}}}").replace(",}", "}");
-            format!("{{\"password\":\"p\",\"identifier\":{identifier},{outer}}}").replace(",}", "}")
+        let named = (text(), text(), "m.id.(thirdparty|phone|user)").prop_map(|(a, b, kind)| {
+            let [one, other] = match kind.as_str() {
+                "m.id.phone" => ["country", "phone"],
+                "m.id.user" => ["user", "x"],
+                _ => ["medium", "address"],
+            };
+            format!("\"type\":\"{kind}\",\"{one}\":{a},\"{other}\":{b}")
+        });
+        let inner = members(&["user", "number", "address"]);
+        let outer = members(&["type", "user", "medium", "address", "y", "\\u0075ser"]);
+        (named, inner, outer).prop_map(|(named, inner, outer)| {
+            format!("{{\"password\":\"p\",\"identifier\":{{{named}{inner}}}{outer}}}")
         })
     }
 

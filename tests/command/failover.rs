@@ -17,11 +17,12 @@ use crate::{
 /// The longest that anybody may wait for an answer while no database takes writes.
 const BOUND: Duration = Duration::from_secs(15);
 
-/// A server and one that follows it; `None` where the tests are about SQLite, or PostgreSQL's
-/// programs are not here.
+/// A server and one that follows it; `None` where the tests are about SQLite.
 async fn two() -> Option<(Cluster, Cluster)> {
     std::env::var("TEST_DATABASE_URL").ok()?;
-    let mut primary = Cluster::new()?;
+    let Some(mut primary) = Cluster::new() else {
+        panic!("the programs of PostgreSQL are missing, try: apt-get install postgresql");
+    };
     primary.start().await;
     let standby = primary.standby().await;
     Some((primary, standby))
@@ -82,7 +83,9 @@ async fn a_standby_takes_over_from_a_server_that_dies_and_no_answered_bind_is_lo
 
 /// A home whose lookups are answered by `standby`, and its servers.
 async fn nodes(primary: &Cluster, standby: &Cluster) -> (Home, [Bindery; 2]) {
-    let home = Home::with(&format!("database.replica_urls = ['{}']\n", standby.url()));
+    // What is in memory would need no database.
+    let toml = format!("lookup.index = false\ndatabase.replica_urls = ['{}']\n", standby.url());
+    let home = Home::with(&toml);
     home.use_database(&primary.url());
     let nodes = [home.serve().await, home.serve().await];
     (home, nodes)
@@ -131,7 +134,7 @@ async fn a_replica_answers_lookups_as_long_as_it_has_what_it_must_have() {
     standby.execute("SELECT pg_wal_replay_resume()");
     until("a replica that answers again", async || {
         let log = nodes[1].log();
-        (log.matches("the replica is up to date").count() == 2).then_some(())
+        (log.matches("the replica is up to date").count() >= 2).then_some(())
     })
     .await;
 
