@@ -58,6 +58,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unused_async, reason = "on SQLite there is nobody to tell")
+    )]
     pub async fn tell_others(&self) -> Result<(), StoreError> {
         #[cfg(feature = "postgres")]
         if self.writer.is_none() {
