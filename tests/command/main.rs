@@ -20,6 +20,7 @@ mod memory;
 mod neighbours;
 mod outage;
 mod peers;
+mod peers_refused;
 mod peers_together;
 mod process;
 mod quarantine;

@@ -17,8 +17,8 @@ const BOB: &str = "@bob:b.test";
 const CAROL: &str = "@carol:c.test";
 const DORA: &str = "@dora:d.test";
 
-const REGISTER: &str = "/_matrix/identity/v2/account/register";
-const LOOKUP: &str = "/_matrix/identity/v2/lookup";
+pub(crate) const REGISTER: &str = "/_matrix/identity/v2/account/register";
+pub(crate) const LOOKUP: &str = "/_matrix/identity/v2/lookup";
 const VERSIONS: &str = "/_matrix/identity/versions";
 
 /// Names and certificates for the servers.
@@ -32,7 +32,7 @@ pub(crate) struct Server {
     home: Home,
     pub(crate) process: Bindery,
     /// Where others reach it.
-    url: String,
+    pub(crate) url: String,
     /// Its name as a homeserver.
     name: String,
     /// Where the test reaches it.
@@ -54,6 +54,7 @@ impl World {
         let (certificate, key) = self.ca.pem(&[host, "127.0.0.1"]);
         fs::write(home.path().join("cert.pem"), certificate).unwrap();
         fs::write(home.path().join("key.pem"), key).unwrap();
+        let patience = if toml.contains("peers.timeout") { "" } else { "peers.timeout = '20s'\n" };
         let config = format!(
             "server.name = '{name}'\nserver.base_url = 'https://{name}'\n\
              server.listen = ['127.0.0.1:{port}']\n\
@@ -61,7 +62,7 @@ impl World {
              dns.nameservers = ['{}']\ndatabase.url = '{}'\nemail.transport = 'directory'\n\
              federation.allow_networks = ['127.0.0.0/8']\nfederation.ca_file = '{}'\n\
              lookup.algorithms = ['sha256', 'none']\nlimits.enabled = false\n\
-             peers.timeout = '20s'\n{toml}",
+             {patience}{toml}",
             self.dns.address(),
             home.database.url,
             self.ca.file().display(),
@@ -101,7 +102,7 @@ impl Server {
     }
 
     /// Binds an address to a user, who opens the link in the mail.
-    async fn bind(&self, email: &str, mxid: &str) {
+    pub(crate) async fn bind(&self, email: &str, mxid: &str) {
         let person = self.person(mxid);
         let mut body = person.validated(&self.home, &[email.to_owned()]).await.remove(0);
         body["mxid"] = json!(mxid);
@@ -109,7 +110,7 @@ impl Server {
     }
 
     /// How often this server logged a request for each of the paths so far.
-    async fn count<const N: usize>(&self, paths: [&str; N]) -> [usize; N] {
+    pub(crate) async fn count<const N: usize>(&self, paths: [&str; N]) -> [usize; N] {
         let logged = |path: &str| {
             let is_for = |line: &&str| line.split_whitespace().any(|word| word == path);
             let log = self.process.log().replace(['=', '"'], " ");
@@ -124,7 +125,7 @@ impl Server {
 }
 
 /// Whose the addresses are, looked up in plain.
-async fn find(person: &Person, emails: &[&str]) -> HashMap<String, String> {
+pub(crate) async fn find(person: &Person, emails: &[&str]) -> HashMap<String, String> {
     let details = person.get("/_matrix/identity/v2/hash_details").await.ok();
     let addresses: Vec<String> = emails.iter().map(|email| format!("{email} email")).collect();
     let body = json!({ "algorithm": "none", "pepper": details["lookup_pepper"],
