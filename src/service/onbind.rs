@@ -27,7 +27,7 @@ use crate::{
 const BATCH: i64 = 200;
 
 /// How much longer than the request itself an invitation is claimed for.
-const MARGIN: Duration = Duration::from_secs(30);
+const MARGIN: Duration = Duration::from_secs(5);
 
 /// How many homeservers are told at the same time.
 const AT_ONCE: usize = 8;

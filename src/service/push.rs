@@ -35,7 +35,7 @@ const TRIES: i32 = 8;
 const COMPARED: i64 = 1000;
 
 /// How much longer than the request itself a neighbour is claimed for.
-const MARGIN: Duration = Duration::from_secs(30);
+const MARGIN: Duration = Duration::from_secs(5);
 
 /// The pause after the first failure; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 
 use crate::database::TestDatabase;
 
-/// How long anything may take that is only waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take that is only waited for: longer than what a killed server had begun to
+/// tell a neighbour stays claimed.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The program under test.
 pub(crate) const BINDERY: &str = env!("CARGO_BIN_EXE_bindery");
