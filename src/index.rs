@@ -130,16 +130,19 @@ impl Table {
     /// Tells `tell` of each of `keys` behind which somebody stands, with what came with it.
     pub fn find_all<T: Copy>(&self, keys: &[(T, Key)], mut tell: impl FnMut(T, Found)) {
         for group in keys.chunks(ABREAST) {
-            // Nothing in this loop waits for the one before it: the memory of a whole group is
-            // fetched at once.
-            let touch = |sum, (_, key): &(T, Key)| sum ^ self.touch(Parts::of(*key));
-            std::hint::black_box(group.iter().fold(0, touch));
+            self.fetch(group.iter().map(|(_, key)| *key));
             for (with, key) in group {
                 if let Some(found) = self.find(*key) {
                     tell(*with, found);
                 }
             }
         }
+    }
+
+    /// Fetches the memory where `keys` are looked for: nothing here waits for the one before it, so
+    /// that it comes at once for all of them.
+    fn fetch(&self, keys: impl Iterator<Item = Key>) {
+        std::hint::black_box(keys.fold(0, |sum, key| sum ^ self.touch(Parts::of(key))));
     }
 
     fn touch(&self, parts: Parts) -> u64 {
@@ -173,9 +176,18 @@ impl Table {
         }
     }
 
-    /// As [`Self::set`], for a 3PID of which nothing was said before: where something stands
+    /// As [`Self::set`] for each, of whose 3PIDs nothing was said before: where something stands
     /// already, two hashes can't be told apart, and the database has to be asked.
-    pub fn add(&mut self, hash: &Hash, entry: Entry<'_>) {
+    pub fn add_all(&mut self, entries: &[(Hash, Entry<'_>)]) {
+        for group in entries.chunks(ABREAST) {
+            self.fetch(group.iter().map(|(hash, _)| key(hash)));
+            for (hash, entry) in group {
+                self.add(hash, *entry);
+            }
+        }
+    }
+
+    fn add(&mut self, hash: &Hash, entry: Entry<'_>) {
         let is_taken = self.find(key(hash)).is_some();
         self.set(hash, Some(if is_taken { Entry::Ask } else { entry }));
     }
@@ -266,8 +278,8 @@ mod tests {
         let mut table = Table::with_room_for(0);
         let (one, mut other) = (hash(1), hash(1));
         other[31] ^= 1;
-        table.add(&one, Entry::User("@alice:hs.example"));
-        table.add(&other, Entry::User("@mallory:hs.example"));
+        let entries = [(one, "@alice:hs.example"), (other, "@mallory:hs.example")];
+        table.add_all(&entries.map(|(hash, mxid)| (hash, Entry::User(mxid))));
         assert_eq!(table.find(key(&one)), Some(Found::Ask));
         let (first, last) = tag_range(&one);
         assert!(first <= one && one <= last && first <= other && other <= last);

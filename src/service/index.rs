@@ -22,7 +22,7 @@ use crate::{
         StoreError, Tx,
         changes::{self, Change, Position},
         peppers::{self, Pepper, Stage},
-        standing::{self, Held, Sources, Standing},
+        standing::{self, Sources, Standing},
     },
 };
 
@@ -236,9 +236,6 @@ enum Known {
 
 impl Known {
     fn of(standing: &Standing, now_ms: i64) -> Self {
-        let for_ever = |held: &&Held| {
-            held.not_before <= now_ms && held.not_after >= now_ms.saturating_add(FOR_EVER_MS)
-        };
         // What was bound here goes before what directories say, and that before neighbours.
         let held = match (&standing.own, &standing.in_directory, standing.theirs.as_slice()) {
             (Some(own), ..) => Some(own),
@@ -247,7 +244,17 @@ impl Known {
             (None, None, [only]) => Some(only),
             (None, None, _) => None,
         };
-        held.filter(for_ever).map_or(Self::Ask, |held| Self::User(held.mxid.clone()))
+        let held = held.map(|held| (held.mxid.as_str(), (held.not_before, held.not_after)));
+        match held.map(|(mxid, holds)| Self::entry_of(mxid, holds, now_ms)) {
+            Some(Entry::User(mxid)) => Self::User(mxid.to_owned()),
+            Some(Entry::Ask) | None => Self::Ask,
+        }
+    }
+
+    /// Where one association is all that is said, which holds from a time to another one.
+    fn entry_of(mxid: &str, (from_ms, to_ms): (i64, i64), now_ms: i64) -> Entry<'_> {
+        let is_for_ever = from_ms <= now_ms && to_ms >= now_ms.saturating_add(FOR_EVER_MS);
+        if is_for_ever { Entry::User(mxid) } else { Entry::Ask }
     }
 
     fn entry(&self) -> Option<Entry<'_>> {

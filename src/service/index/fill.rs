@@ -8,11 +8,11 @@ use std::{
 use super::Known;
 use crate::{
     app::App,
-    index::Table,
-    matrix::threepid::lookup_hash,
+    index::{Entry, Table},
+    matrix::threepid::{LookupHash, lookup_hash},
     store::{
         StoreError, Tx,
-        standing::{self, Held, Sources, Standing},
+        standing::{self, Held, Sources},
     },
 };
 
@@ -23,8 +23,44 @@ const READY: usize = 4;
 /// The least that an entry takes, in bytes.
 const LEAST: usize = 16;
 
-/// Medium, address, and whose it is.
-type Row = (String, String, Held);
+/// Associations on their way from one thread to the other. Their texts stand in one, since memory that
+/// one thread takes and another gives back costs more than all else.
+#[derive(Default)]
+struct Batch {
+    text: String,
+    rows: Vec<Row>,
+}
+
+/// An association: where its medium, address and user id end in the text, and when it holds.
+struct Row {
+    ends: [usize; 3],
+    not_before: i64,
+    not_after: i64,
+}
+
+impl Batch {
+    fn add(&mut self, medium: &str, address: &str, held: &Held) {
+        let ends = [medium, address, held.mxid.as_str()].map(|part| {
+            self.text.push_str(part);
+            self.text.len()
+        });
+        self.rows.push(Row { ends, not_before: held.not_before, not_after: held.not_after });
+    }
+
+    /// The hash of each under `pepper`, and what the index is to say.
+    fn entries(&self, pepper: &str, now_ms: i64) -> Vec<(LookupHash, Entry<'_>)> {
+        let mut begin = 0;
+        let part = |range| self.text.get(range).unwrap_or_default();
+        let entry = |row: &Row| {
+            let [medium, address, mxid] = row.ends;
+            let hash = lookup_hash(part(medium..address), part(begin..medium), pepper);
+            begin = mxid;
+            let holds = (row.not_before, row.not_after);
+            (hash, Known::entry_of(part(address..mxid), holds, now_ms))
+        };
+        self.rows.iter().map(entry).collect()
+    }
+}
 
 /// All that stands behind hashes under `pepper`; `None` where that is too much.
 pub(super) async fn table(app: &App, pepper: String) -> Result<Option<Table>, StoreError> {
@@ -44,13 +80,13 @@ pub(super) async fn table(app: &App, pepper: String) -> Result<Option<Table>, St
     app.store.scan(work).await
 }
 
-fn read(tx: &mut Tx<'_>, sources: &Sources, rows: &SyncSender<Vec<Row>>) -> Result<(), StoreError> {
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut add = |medium, address, held| {
-        batch.push((medium, address, held));
-        if batch.len() == BATCH {
+fn read(tx: &mut Tx<'_>, sources: &Sources, rows: &SyncSender<Batch>) -> Result<(), StoreError> {
+    let mut batch = Batch::default();
+    let mut add = |medium: String, address: String, held: Held| {
+        batch.add(&medium, &address, &held);
+        if batch.rows.len() == BATCH {
             // Nobody receives any more what would be too much.
-            let _ = rows.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
+            let _ = rows.send(std::mem::take(&mut batch));
         }
     };
     standing::each_association(tx, &mut add)?;
@@ -66,18 +102,13 @@ fn read(tx: &mut Tx<'_>, sources: &Sources, rows: &SyncSender<Vec<Row>>) -> Resu
 
 fn fill(
     mut table: Table,
-    rows: Receiver<Vec<Row>>,
+    rows: Receiver<Batch>,
     pepper: &str,
     now_ms: i64,
     most: usize,
 ) -> Option<Table> {
     for batch in rows {
-        for (medium, address, held) in batch {
-            let standing = Standing { own: Some(held), ..Standing::default() };
-            if let Some(entry) = Known::of(&standing, now_ms).entry() {
-                table.add(&lookup_hash(&address, &medium, pepper), entry);
-            }
-        }
+        table.add_all(&batch.entries(pepper, now_ms));
         if table.bytes() > most {
             return None;
         }
