@@ -4,6 +4,7 @@
 //! closure isn't async, so nothing can wait for the network while the database is held.
 
 pub mod accounts;
+pub mod allowances;
 pub mod associations;
 pub mod changes;
 mod connection;

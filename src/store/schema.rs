@@ -95,6 +95,12 @@ diesel::table! {
     }
 }
 diesel::table! {
+    allowances (key) {
+        key -> Binary,
+        full_at -> BigInt,
+    }
+}
+diesel::table! {
     openid_tokens (token_hash) {
         token_hash -> Binary,
         peer -> Text,

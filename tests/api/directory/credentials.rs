@@ -22,9 +22,18 @@ fn service() -> FakeService {
     }])
 }
 
-async fn with(service: &FakeService, base: &str) -> TestApp {
+fn configuration(service: &FakeService, base: &str) -> String {
     let toml = service.toml("intranet", "");
-    TestApp::with(&format!("{base}credentials.secret = 'open sesame'\n{toml}")).await
+    format!("{base}credentials.secret = 'open sesame'\n{toml}")
+}
+
+async fn with(service: &FakeService, base: &str) -> TestApp {
+    TestApp::with(&configuration(service, base)).await
+}
+
+/// A second node.
+async fn beside(app: &TestApp, service: &FakeService, base: &str) -> TestApp {
+    app.beside(&configuration(service, base)).await
 }
 
 async fn ask(app: &TestApp, body: &Value) -> Answer {
@@ -151,6 +160,26 @@ async fn a_directory_that_fails_locks_nobody_out() {
     }
     service.set_mood(Mood::Well);
     assert!(check(&app, ANNA, "geheim").await);
+}
+
+#[tokio::test]
+async fn two_nodes_try_no_more_passwords_of_a_user_than_one() {
+    let service = service();
+    let base = "limits.credentials_per_user = '3 per 90s'\n";
+    let one = with(&service, base).await;
+    let other = beside(&one, &service, base).await;
+    for app in [&one, &other, &one] {
+        assert!(check(app, ANNA, "geheim").await);
+    }
+    assert!(!check(&other, ANNA, "geheim").await && !check(&one, ANNA, "geheim").await);
+    one.clock.advance(Duration::from_secs(30));
+    assert!(check(&other, ANNA, "geheim").await);
+    assert!(!check(&one, ANNA, "geheim").await);
+    // Nobody gets in where it isn't known how often they tried.
+    one.clock.advance(Duration::from_mins(10));
+    one.database.execute("DROP TABLE allowances");
+    let body = json!({ "user": { "id": ANNA, "password": "geheim" } });
+    ask(&one, &body).await.refused(503, "M_UNKNOWN");
 }
 
 #[tokio::test]
