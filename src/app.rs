@@ -3,7 +3,6 @@
 pub mod freshness;
 pub mod index;
 pub mod limits;
-pub mod lockout;
 pub mod pace;
 pub mod peers;
 pub mod tokens;
@@ -15,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use tokio::sync::{Notify, watch};
 
 use self::{
-    freshness::Freshness, index::LookupIndex, limits::Limits, lockout::Lockouts, pace::Pace,
-    peers::Peers, tokens::Tokens,
+    freshness::Freshness, index::LookupIndex, limits::Limits, pace::Pace, peers::Peers,
+    tokens::Tokens,
 };
 use crate::{
     clock::{SharedClock, millis},
@@ -64,8 +63,6 @@ pub struct App {
     pub tokens: Tokens,
     /// Whether those two may be believed.
     pub freshness: Freshness,
-    /// Who has tried too many wrong passwords.
-    pub lockouts: Lockouts,
     /// How much one source may ask for.
     pub limits: Limits,
     /// How long refusals of logins take.
@@ -135,7 +132,6 @@ impl App {
             index: LookupIndex::new(),
             tokens: Tokens::new(),
             freshness: Freshness::new(clock.clone()),
-            lockouts: Lockouts::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
             refusals: Pace::new(clock.clone()),
             metrics,

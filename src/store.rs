@@ -26,6 +26,7 @@ pub mod sessions;
 pub mod sms_counts;
 pub mod standing;
 mod writer;
+pub mod wrong_passwords;
 
 use std::{sync::Arc, time::Duration};
 

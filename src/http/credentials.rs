@@ -107,7 +107,7 @@ async fn accepted(
         tracing::info!(%user, "too many passwords are being tried");
         return Ok(None);
     }
-    Ok(service::credentials::check(app, &user, &login.password).await)
+    Ok(service::credentials::check(app, &user, &login.password).await?)
 }
 
 async fn is_too_much(app: &App, client: ClientAddress, user: &UserId) -> Result<bool, ApiError> {

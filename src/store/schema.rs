@@ -101,6 +101,14 @@ diesel::table! {
     }
 }
 diesel::table! {
+    wrong_passwords (mxid) {
+        mxid -> Text,
+        in_a_row -> Integer,
+        last_at -> BigInt,
+        locked_until -> BigInt,
+    }
+}
+diesel::table! {
     openid_tokens (token_hash) {
         token_hash -> Binary,
         peer -> Text,
