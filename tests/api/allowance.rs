@@ -138,6 +138,40 @@ async fn of_many_at_once_on_two_nodes_as_many_are_let_through_as_are_allowed() {
 }
 
 #[tokio::test]
+async fn who_asks_while_another_node_takes_the_last_one_waits_and_is_refused() {
+    let toml = "limits.request_token_per_address = '2 per 2h'";
+    let one = TestApp::with(toml).await;
+    let other = one.beside(toml).await;
+    let [alice, bob] = callers(&one, &other).await;
+    alice.request_token(VICTIM, "a", 1).await.ok();
+    let rate = Rate { count: 2.try_into().unwrap(), per: Duration::from_hours(2) };
+    let address = format!("email {VICTIM}");
+    let last = allowances::Allowance::new("request_token_per_address", &address, rate);
+    let (store, now_ms) = (one.app.store.clone(), one.clock.now_ms());
+    let (commit, committing) = std::sync::mpsc::channel();
+    let (tell, taken) = tokio::sync::oneshot::channel();
+    let taking = tokio::spawn(async move {
+        let took = store.write(move |tx| {
+            assert_eq!(allowances::take(tx, &last, now_ms)?, Ok(()));
+            tell.send(()).unwrap();
+            committing.recv().unwrap();
+            Ok::<_, StoreError>(())
+        });
+        took.await.unwrap();
+    });
+    taken.await.unwrap();
+    let mut asking = join_all(["b", "c", "d"].map(|secret| bob.request_token(VICTIM, secret, 1)));
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut asking).await;
+    assert!(early.is_err(), "{early:?}");
+    commit.send(()).unwrap();
+    taking.await.unwrap();
+    for refused in asking.await {
+        assert_eq!(wait_ms(&refused), 3_600_000);
+    }
+    assert_eq!(one.mails(), 1);
+}
+
+#[tokio::test]
 async fn what_the_database_can_not_count_is_not_let_through() {
     let one = TestApp::with("").await;
     let without = one.beside("limits.enabled = false").await;

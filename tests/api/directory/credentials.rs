@@ -230,6 +230,7 @@ async fn a_directory_that_fails_locks_nobody_out() {
         app.clock.advance(Duration::from_hours(2));
     }
     service.set_mood(Mood::Well);
+    assert!(!check(&app, ANNA, "wrong").await);
     assert!(check(&app, ANNA, "geheim").await);
 }
 
