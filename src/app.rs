@@ -2,7 +2,7 @@
 
 pub mod freshness;
 pub mod index;
-pub mod lockout;
+pub mod limits;
 pub mod pace;
 pub mod peers;
 pub mod tokens;
@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use tokio::sync::{Notify, watch};
 
 use self::{
-    freshness::Freshness, index::LookupIndex, lockout::Lockouts, pace::Pace, peers::Peers,
+    freshness::Freshness, index::LookupIndex, limits::Limits, pace::Pace, peers::Peers,
     tokens::Tokens,
 };
 use crate::{
     clock::{SharedClock, millis},
-    config::{self, Config, Neighbour, Rate},
+    config::{Config, Neighbour},
     delivery::{Delivery, DeliveryError},
     directory::{Directories, DirectorySetupError},
     federation::{Federation, Neighbours, NeighboursError, SetupError},
@@ -27,7 +27,6 @@ use crate::{
     matrix::{medium::Mediums, signing::KeyRing, threepid::ThreePid},
     messages::{Messages, MessagesError},
     metrics::{Metrics, Outcome, PeerMemory},
-    rate_limit::RateLimit,
     secret,
     store::Store,
 };
@@ -64,8 +63,6 @@ pub struct App {
     pub tokens: Tokens,
     /// Whether those two may be believed.
     pub freshness: Freshness,
-    /// Who has tried too many wrong passwords.
-    pub lockouts: Lockouts,
     /// How much one source may ask for.
     pub limits: Limits,
     /// How long refusals of logins take.
@@ -135,7 +132,6 @@ impl App {
             index: LookupIndex::new(),
             tokens: Tokens::new(),
             freshness: Freshness::new(clock.clone()),
-            lockouts: Lockouts::new(clock.clone()),
             limits: Limits::new(&config.limits, &clock),
             refusals: Pace::new(clock.clone()),
             metrics,
@@ -213,107 +209,4 @@ fn metrics(config: &Config) -> Metrics {
 fn mediums(config: &Config) -> Mediums {
     let others = config.mediums.iter();
     Mediums::new(others.map(|(name, medium)| (name.as_str(), medium.rule.clone())))
-}
-
-/// The rate limits; `None` where they are switched off.
-pub struct Limits {
-    /// Registrations from one client address.
-    pub register_per_client: Option<RateLimit>,
-    /// Validation messages asked for from one client address.
-    pub request_token_per_client: Option<RateLimit>,
-    /// Validation messages asked for by one account.
-    pub request_token_per_account: Option<RateLimit>,
-    /// Validation messages to one address.
-    pub request_token_per_address: Option<RateLimit>,
-    /// Tokens submitted to one session.
-    pub submit_token_per_session: Option<RateLimit>,
-    /// Addresses looked up by one account.
-    pub lookup_addresses_per_account: Option<RateLimit>,
-    /// Addresses looked up from one client address.
-    pub lookup_addresses_per_client: Option<RateLimit>,
-    /// Invitations by one account.
-    pub invite_per_account: Option<RateLimit>,
-    /// Invitations from one client address, which is a homeserver's.
-    pub invite_per_client: Option<RateLimit>,
-    /// Invitations of one address.
-    pub invite_per_address: Option<RateLimit>,
-    /// Text messages asked for by one account.
-    pub sms_per_account: Option<RateLimit>,
-    /// Text messages asked for from one network.
-    pub sms_per_network: Option<RateLimit>,
-    /// Text messages to one number.
-    pub sms_per_address: Option<RateLimit>,
-    /// Text messages to numbers that differ in the last four digits only.
-    pub sms_per_prefix: Option<RateLimit>,
-    /// Logins with a 3PID from one client address.
-    pub login_per_client: Option<RateLimit>,
-    /// Logins with one 3PID.
-    pub login_per_address: Option<RateLimit>,
-    /// Signatures for invitations and unbinds asked for without an account, from one client address.
-    pub proof_per_client: Option<RateLimit>,
-    /// Passwords that are tried as one user.
-    pub credentials_per_user: Option<RateLimit>,
-    /// Passwords that are tried from one client address.
-    pub credentials_per_client: Option<RateLimit>,
-}
-
-impl Limits {
-    /// The limits that the configuration asks for.
-    #[must_use]
-    pub fn new(limits: &config::Limits, clock: &SharedClock) -> Self {
-        let limit = |rate: Rate| {
-            limits.enabled.then(|| RateLimit::new(rate.count, rate.per, clock.clone()))
-        };
-        Self {
-            register_per_client: limit(limits.register_per_client),
-            request_token_per_client: limit(limits.request_token_per_client),
-            request_token_per_account: limit(limits.request_token_per_account),
-            request_token_per_address: limit(limits.request_token_per_address),
-            submit_token_per_session: limit(limits.submit_token_per_session),
-            lookup_addresses_per_account: limit(limits.lookup_addresses_per_account),
-            lookup_addresses_per_client: limit(limits.lookup_addresses_per_client),
-            invite_per_account: limit(limits.invite_per_account),
-            invite_per_client: limit(limits.invite_per_client),
-            invite_per_address: limit(limits.invite_per_address),
-            sms_per_account: limit(limits.sms_per_account),
-            sms_per_network: limit(limits.sms_per_network),
-            sms_per_address: limit(limits.sms_per_address),
-            sms_per_prefix: limit(limits.sms_per_prefix),
-            login_per_client: limit(limits.login_per_client),
-            login_per_address: limit(limits.login_per_address),
-            proof_per_client: limit(limits.proof_per_client),
-            credentials_per_user: limit(limits.credentials_per_user),
-            credentials_per_client: limit(limits.credentials_per_client),
-        }
-    }
-
-    /// Frees the memory of sources that have been quiet.
-    pub fn forget_idle(&self) {
-        for limit in [
-            &self.register_per_client,
-            &self.request_token_per_client,
-            &self.request_token_per_account,
-            &self.request_token_per_address,
-            &self.submit_token_per_session,
-            &self.lookup_addresses_per_account,
-            &self.lookup_addresses_per_client,
-            &self.invite_per_account,
-            &self.invite_per_client,
-            &self.invite_per_address,
-            &self.sms_per_account,
-            &self.sms_per_network,
-            &self.sms_per_address,
-            &self.sms_per_prefix,
-            &self.login_per_client,
-            &self.login_per_address,
-            &self.proof_per_client,
-            &self.credentials_per_user,
-            &self.credentials_per_client,
-        ]
-        .into_iter()
-        .flatten()
-        {
-            limit.forget_idle();
-        }
-    }
 }

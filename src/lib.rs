@@ -41,6 +41,7 @@ pub mod app;
 /// Floor 5: what an identity server does.
 pub mod service {
     pub mod account;
+    pub mod allowance;
     pub mod association;
     pub mod credentials;
     pub mod directory;

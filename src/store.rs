@@ -4,6 +4,7 @@
 //! closure isn't async, so nothing can wait for the network while the database is held.
 
 pub mod accounts;
+pub mod allowances;
 pub mod associations;
 pub mod changes;
 mod connection;
@@ -25,6 +26,7 @@ pub mod sessions;
 pub mod sms_counts;
 pub mod standing;
 mod writer;
+pub mod wrong_passwords;
 
 use std::{sync::Arc, time::Duration};
 

@@ -63,8 +63,8 @@ pub async fn round(app: &App) {
     tidy(app).await;
 }
 
-/// Forgets expired sessions and invitations, old counts, changes and idle limits, looks up who is
-/// invited.
+/// Forgets expired sessions and invitations, old counts, changes, allowances, wrong passwords
+/// and idle limits, looks up who is invited.
 async fn tidy(app: &App) {
     match service::session::forget_expired(app).await {
         Ok(count) => tracing::debug!(count, "forgot expired sessions"),
@@ -77,6 +77,14 @@ async fn tidy(app: &App) {
     match service::sms::forget_old_days(app).await {
         Ok(count) => tracing::debug!(count, "forgot old counts of text messages"),
         Err(error) => tracing::error!(%error, "old counts of text messages could not be removed"),
+    }
+    match service::allowance::forget_full(app).await {
+        Ok(count) => tracing::debug!(count, "forgot allowances that nothing is taken of"),
+        Err(error) => tracing::error!(%error, "old allowances could not be removed"),
+    }
+    match service::credentials::forget_old(app).await {
+        Ok(count) => tracing::debug!(count, "forgot who had tried wrong passwords"),
+        Err(error) => tracing::error!(%error, "old wrong passwords could not be removed"),
     }
     match service::index::forget_old_changes(app).await {
         Ok(()) => tracing::debug!("forgot old changes"),

@@ -16,9 +16,18 @@ use serde_json::{Map, Value, json};
 
 use super::{
     error::ApiError,
-    extract::{Body, ClientAddress, limit, limit_client},
+    extract::{Body, ClientAddress, limit_client},
 };
-use crate::{app::App, directory::Person, matrix::id::UserId, secret, service};
+use crate::{
+    app::App,
+    directory::Person,
+    matrix::id::UserId,
+    secret,
+    service::{
+        self,
+        allowance::{self, AllowanceError},
+    },
+};
 
 /// Serves nothing but this question at `listeners`.
 ///
@@ -67,7 +76,7 @@ pub(super) async fn check(
         return Err(ApiError::Unauthorized);
     }
     let person = match body.bytes().map(|bytes| serde_json::from_slice(&bytes)) {
-        Ok(Ok(Question { user })) => accepted(&app, client, user).await,
+        Ok(Ok(Question { user })) => accepted(&app, client, user).await?,
         _ => None,
     };
     let auth = person.map_or_else(|| json!({ "success": false }), |person| told(&person));
@@ -84,20 +93,33 @@ fn shows_the_secret(app: &App, request: &HttpRequest) -> bool {
     })
 }
 
-async fn accepted(app: &App, client: ClientAddress, login: Login) -> Option<Person> {
-    let user = user(&login.id)?;
+async fn accepted(
+    app: &App,
+    client: ClientAddress,
+    login: Login,
+) -> Result<Option<Person>, ApiError> {
+    let Some(user) = user(&login.id) else { return Ok(None) };
     // Passwords that are empty let many an LDAP server in whoever comes.
     if login.password.expose_secret().is_empty() {
-        return None;
+        return Ok(None);
     }
-    let limits = &app.limits;
-    let is_too_much = limit_client(app, limits.credentials_per_client.as_ref(), client, 1).is_err()
-        || limit(limits.credentials_per_user.as_ref(), &user).is_err();
-    if is_too_much {
+    if is_too_much(app, client, &user).await? {
         tracing::info!(%user, "too many passwords are being tried");
-        return None;
+        return Ok(None);
     }
-    service::credentials::check(app, &user, &login.password).await
+    Ok(service::credentials::check(app, &user, &login.password).await?)
+}
+
+async fn is_too_much(app: &App, client: ClientAddress, user: &UserId) -> Result<bool, ApiError> {
+    let limits = &app.limits;
+    if limit_client(app, limits.credentials_per_client.as_ref(), client, 1).is_err() {
+        return Ok(true);
+    }
+    match allowance::take(app, limits.credentials_per_user.as_ref(), user.as_str()).await {
+        Ok(()) => Ok(false),
+        Err(AllowanceError::Exceeded(_)) => Ok(true),
+        Err(AllowanceError::Store(error)) => Err(error.into()),
+    }
 }
 
 /// The user, as people write user ids.

@@ -20,6 +20,7 @@ use crate::{
     rate_limit::Exceeded,
     service::{
         account::RegisterError,
+        allowance::AllowanceError,
         association::BindError,
         invite::{SignError, StoreInviteError},
         lookup::{LookupError, SignedError},
@@ -276,6 +277,15 @@ impl From<StoreError> for ApiError {
 impl From<Exceeded> for ApiError {
     fn from(exceeded: Exceeded) -> Self {
         Self::LimitExceeded(exceeded.retry_after)
+    }
+}
+
+impl From<AllowanceError> for ApiError {
+    fn from(error: AllowanceError) -> Self {
+        match error {
+            AllowanceError::Exceeded(exceeded) => exceeded.into(),
+            AllowanceError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
         signing::{SigningKey, encode_base64},
     },
     messages::Wish,
-    service::{self, invite::InviteRequest},
+    service::{self, allowance, invite::InviteRequest},
 };
 
 /// What the homeserver puts into the room.
@@ -55,7 +55,8 @@ pub(super) async fn store_invite(
     caller.must_be(&sender)?;
     limit(app.limits.invite_per_account.as_ref(), &caller.mxid)?;
     limit_client(&app, app.limits.invite_per_client.as_ref(), client, 1)?;
-    limit(app.limits.invite_per_address.as_ref(), &threepid)?;
+    let limit_of_address = app.limits.invite_per_address.as_ref();
+    allowance::take_of_address(&app, limit_of_address, &threepid).await?;
     let style = app.messages.style(&Wish {
         brand: fields.brand().or(wishes.brand.as_deref()),
         homeserver: Some(sender.server_name()),

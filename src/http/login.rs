@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     error::ApiError,
-    extract::{ClientAddress, DRAIN_LIMIT, limit, limit_client},
+    extract::{ClientAddress, DRAIN_LIMIT, limit_client},
     through::{ask, given, given_whole},
 };
 use crate::{
@@ -61,7 +61,8 @@ async fn by_threepid(
     let threepid = service::login::threepid(app, &login.named);
     limit_client(app, app.limits.login_per_client.as_ref(), client, 1)?;
     if let Some(threepid) = &threepid {
-        limit(app.limits.login_per_address.as_ref(), threepid)?;
+        let limit = app.limits.login_per_address.as_ref();
+        service::allowance::take_of_address(app, limit, threepid).await?;
     }
     let refused = async {
         let user = service::login::user(app, gateway, &login.named, threepid).await?;

@@ -18,7 +18,7 @@ use crate::{
     matrix::{id::UserId, medium::Medium, phone::Phone, threepid::ThreePid},
     messages::Style,
     service::{
-        self,
+        self, allowance,
         session::{Submitted, TokenRequest},
     },
 };
@@ -62,7 +62,7 @@ pub(super) async fn request_token(
     let (threepid, phone) = address(&app, &medium, &fields)?;
     let send_attempt = fields.integer("send_attempt")?;
     let next_link = fields.optional_text("next_link")?.map(parse_next_link).transpose()?;
-    limit_messages(&app, &validator, client, &threepid)?;
+    limit_messages(&app, &validator, client, &threepid).await?;
     let style = style(&app, &validator, &wishes, &fields);
     let Validator(mxid) = validator;
     let client = client.0;
@@ -125,7 +125,7 @@ fn parse_next_link(text: &str) -> Result<Url, ApiError> {
 
 /// Whoever is over their own limit takes nothing from others behind the same address, and nobody
 /// who is refused from the one whose address is asked for.
-fn limit_messages(
+async fn limit_messages(
     app: &App,
     validator: &Validator,
     client: ClientAddress,
@@ -139,7 +139,8 @@ fn limit_messages(
         // What a text message counts for is counted when one is about to be sent.
         return Ok(());
     }
-    limit(app.limits.request_token_per_address.as_ref(), threepid)
+    let limit = app.limits.request_token_per_address.as_ref();
+    Ok(allowance::take_of_address(app, limit, threepid).await?)
 }
 
 /// `POST /_matrix/identity/v2/validate/{medium}/submitToken` — spec:
@@ -159,7 +160,7 @@ pub(super) async fn submit_token(
 pub(super) async fn submit(app: &App, fields: &Fields) -> Result<Submitted, ApiError> {
     let key = fields.session_key()?;
     let token = fields.text("token")?;
-    limit(app.limits.submit_token_per_session.as_ref(), &key.sid)?;
+    allowance::take(app, app.limits.submit_token_per_session.as_ref(), &key.sid).await?;
     Ok(service::session::submit_token(app, key, token).await?)
 }
 

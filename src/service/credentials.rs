@@ -1,37 +1,56 @@
 //! Whether a password is right, by the organisation's directories.
 
+mod lockout;
+
 use secrecy::SecretString;
 
 use crate::{
     app::App,
     directory::{Checked, Person},
     matrix::id::UserId,
+    store::StoreError,
 };
 
 /// Who `user` is, if a directory takes the password. Whoever has tried too many wrong ones isn't
 /// listened to for a while.
-pub async fn check(app: &App, user: &UserId, password: &SecretString) -> Option<Person> {
+///
+/// # Errors
+/// When the database fails, which remembers them.
+pub async fn check(
+    app: &App,
+    user: &UserId,
+    password: &SecretString,
+) -> Result<Option<Person>, StoreError> {
     if !app.directories.knows_users_like(user) {
-        return None;
+        return Ok(None);
     }
-    let Some(trial) = app.lockouts.admits(user) else {
+    let Some(trial) = lockout::admit(app, user).await? else {
         tracing::debug!(%user, "not listened to: too many wrong passwords");
-        return None;
+        return Ok(None);
     };
     match app.directories.check_password(user, password).await {
         Checked::Right(person) => {
-            trial.was_right();
-            Some(*person)
+            trial.was_right().await?;
+            Ok(Some(*person))
         }
         Checked::Wrong => {
             if trial.was_wrong() {
                 tracing::info!(%user, "too many wrong passwords: locked out for a while");
             }
-            None
+            Ok(None)
         }
         Checked::Unanswered => {
-            trial.was_unanswered();
-            None
+            trial.was_unanswered().await?;
+            Ok(None)
         }
     }
+}
+
+/// Forgets the wrong passwords of users as whom nobody has tried one for long; answers how many
+/// users.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_old(app: &App) -> Result<usize, StoreError> {
+    lockout::forget_old(app).await
 }

@@ -4,16 +4,16 @@
 use std::{net::IpAddr, num::NonZeroU32, sync::atomic::Ordering, time::Duration};
 
 use crate::{
-    app::App,
+    app::{App, limits::SharedLimit},
     config::Sms,
     matrix::{
         id::UserId,
         phone::{Country, NumberKind, Phone},
     },
     metrics::SmsReason,
-    rate_limit::RateLimit,
     store::{
         StoreError,
+        allowances::{self, Allowance},
         sms_counts::{self, DayFull, DayLimits},
     },
 };
@@ -69,7 +69,7 @@ pub async fn admit(app: &App, phone: &Phone, source: &Source<'_>) -> Result<Admi
         app.metrics.sms_refusal(reason);
         SmsRefusal::Destination(why)
     })?;
-    take_allowances(app, phone, source)?;
+    take_allowances(app, phone, source).await?;
     count(app, country).await
 }
 
@@ -107,26 +107,45 @@ fn is_a_persons(kind: NumberKind) -> bool {
     }
 }
 
-/// What this node holds in memory: the account's own allowance first, then what it shares with its
-/// network, with all who ask for the number, and with the numbers beside that.
-fn take_allowances(app: &App, phone: &Phone, source: &Source<'_>) -> Result<(), SmsRefusal> {
+/// Takes of all allowances, or of those before the first one that is spent.
+async fn take_allowances(app: &App, phone: &Phone, source: &Source<'_>) -> Result<(), SmsRefusal> {
+    let wanted = allowances_for(app, phone, source);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let now_ms = app.clock.now_ms();
+    let refused = app.store.write(move |tx| {
+        for (allowance, reason) in wanted {
+            if let Err(exceeded) = allowances::take(tx, &allowance, now_ms)? {
+                return Ok::<_, StoreError>(Some((exceeded.retry_after, reason)));
+            }
+        }
+        Ok(None)
+    });
+    refused.await?.map_or(Ok(()), |(retry_after, reason)| {
+        app.metrics.sms_refusal(reason);
+        Err(SmsRefusal::Exceeded { retry_after })
+    })
+}
+
+/// The account's own allowance first, then what it shares with its network, with all who ask for the
+/// number, and with the numbers beside that. Everybody takes in this order, so that nobody waits in
+/// a circle.
+fn allowances_for(app: &App, phone: &Phone, source: &Source<'_>) -> Vec<(Allowance, SmsReason)> {
     let limits = &app.limits;
-    let take = |limit: &Option<RateLimit>, key: &str, reason| {
-        let taken = limit.as_ref().map_or(Ok(()), |limit| limit.take(key, 1));
-        taken.map_err(|exceeded| {
-            app.metrics.sms_refusal(reason);
-            SmsRefusal::Exceeded { retry_after: exceeded.retry_after }
-        })
+    let of = |limit: &Option<SharedLimit>, whom: &str, reason| {
+        limit.as_ref().map(|limit| (limit.of(whom), reason))
     };
-    if let Some(mxid) = source.mxid {
-        take(&limits.sms_per_account, mxid.as_str(), SmsReason::AccountLimit)?;
-    }
-    if !app.config.limits.exempts(source.client) {
-        let network = network(source.client.to_canonical());
-        take(&limits.sms_per_network, &network, SmsReason::NetworkLimit)?;
-    }
-    take(&limits.sms_per_address, phone.msisdn(), SmsReason::AddressLimit)?;
-    take(&limits.sms_per_prefix, prefix(phone), SmsReason::PrefixLimit)
+    let account = source
+        .mxid
+        .and_then(|mxid| of(&limits.sms_per_account, mxid.as_str(), SmsReason::AccountLimit));
+    let is_counted = !app.config.limits.exempts(source.client);
+    let network = is_counted.then(|| network(source.client.to_canonical()));
+    let network =
+        network.and_then(|network| of(&limits.sms_per_network, &network, SmsReason::NetworkLimit));
+    let address = of(&limits.sms_per_address, phone.msisdn(), SmsReason::AddressLimit);
+    let prefix = of(&limits.sms_per_prefix, prefix(phone), SmsReason::PrefixLimit);
+    [account, network, address, prefix].into_iter().flatten().collect()
 }
 
 /// The network that an address is in, which one subscriber or one rented machine has.
@@ -174,8 +193,8 @@ fn day_limits(sms: &Sms, country: Country) -> DayLimits {
     }
 }
 
-/// Takes back the count of a message of which surely nothing was sent. The allowances in memory
-/// stay taken: they hold for those who ask, whether or not it leads to anything.
+/// Takes back the count of a message of which surely nothing was sent. The allowances stay taken:
+/// they hold for those who ask, whether or not it leads to anything.
 ///
 /// # Errors
 /// When the database fails.

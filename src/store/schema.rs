@@ -95,6 +95,20 @@ diesel::table! {
     }
 }
 diesel::table! {
+    allowances (key) {
+        key -> Binary,
+        full_at -> BigInt,
+    }
+}
+diesel::table! {
+    wrong_passwords (mxid) {
+        mxid -> Text,
+        in_a_row -> Integer,
+        last_at -> BigInt,
+        locked_until -> BigInt,
+    }
+}
+diesel::table! {
     openid_tokens (token_hash) {
         token_hash -> Binary,
         peer -> Text,

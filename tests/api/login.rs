@@ -23,6 +23,7 @@ const PASSWORD: &str = "correct horse battery staple";
 pub(crate) struct Behind {
     pub(crate) app: TestApp,
     pub(crate) homeserver: FakeHomeserver,
+    toml: String,
     _ca: Ca,
 }
 
@@ -42,8 +43,13 @@ impl Behind {
             homeserver.name("localhost"),
             ca.file().display(),
         );
-        let app = TestApp::with(&format!("{gateway}{toml}")).await;
-        Self { app, homeserver, _ca: ca }
+        let toml = format!("{gateway}{toml}");
+        Self { app: TestApp::with(&toml).await, homeserver, toml, _ca: ca }
+    }
+
+    /// A second node in front of the same homeserver.
+    async fn second_node(&self) -> TestApp {
+        self.app.beside(&self.toml).await
     }
 
     /// Alice proves an address and binds it.

@@ -9,6 +9,7 @@
 
 mod account;
 mod agreement;
+mod allowance;
 mod association;
 mod body;
 mod directory;

@@ -318,6 +318,33 @@ async fn a_spent_budget_lasts_until_midnight_utc_and_is_told_once() {
 }
 
 #[tokio::test]
+async fn all_nodes_share_what_each_who_asks_and_each_number_may_have() {
+    let mut tries = [(); 4].map(|()| strangers(|_, _| ()));
+    tries[0].iter_mut().for_each(|one| one.mxid = "@mallory:hs.example".to_owned());
+    tries[1].iter_mut().for_each(|one| one.from = "198.51.100.7".to_owned());
+    tries[2].iter_mut().for_each(|one| one.number = "07700 900001".to_owned());
+    tries[3]
+        .iter_mut()
+        .zip(0..)
+        .for_each(|(one, index)| one.number = format!("+44740012{index:04}"));
+    for (tries, most) in tries.iter().zip([5, 20, 5, 30]) {
+        let gateway = Gateway::start().await;
+        let toml = with_gateway(&gateway, "");
+        let one = TestApp::with(&toml).await;
+        let other = one.beside(&toml).await;
+        // In turn, so that neither is alone over the limit.
+        let mut sent = 0;
+        for (index, one_try) in tries.iter().enumerate() {
+            let node = if index % 2 == 0 { &one } else { &other };
+            sent += carry_out(node, std::slice::from_ref(one_try)).await.sent;
+        }
+        assert_eq!((sent, gateway.messages().len()), (most, most));
+        one.clock.advance(Duration::from_hours(24));
+        assert_eq!(carry_out(&other, &tries[..5]).await.sent, 5);
+    }
+}
+
+#[tokio::test]
 async fn all_nodes_share_the_budget_and_requests_at_one_moment_do_not_exceed_it() {
     let gateway = Gateway::start().await;
     let toml = with_gateway(&gateway, "sms.daily_budget = 10");

@@ -77,8 +77,15 @@ mod postgres {
         let table = |name: &str| {
             format!("(SELECT coalesce(string_agg(t::text, ' '), '') FROM {name} AS t)")
         };
-        let tables =
-            ["access_tokens", "accepted_terms", "sessions", "session_tokens", "invites"].map(table);
+        let tables = [
+            "access_tokens",
+            "accepted_terms",
+            "sessions",
+            "session_tokens",
+            "invites",
+            "allowances",
+        ]
+        .map(table);
         diesel::select(sql::<Text>(&tables.join(" || "))).get_result(&mut connection).unwrap()
     }
 

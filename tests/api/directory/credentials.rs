@@ -22,9 +22,18 @@ fn service() -> FakeService {
     }])
 }
 
-async fn with(service: &FakeService, base: &str) -> TestApp {
+fn configuration(service: &FakeService, base: &str) -> String {
     let toml = service.toml("intranet", "");
-    TestApp::with(&format!("{base}credentials.secret = 'open sesame'\n{toml}")).await
+    format!("{base}credentials.secret = 'open sesame'\n{toml}")
+}
+
+async fn with(service: &FakeService, base: &str) -> TestApp {
+    TestApp::with(&configuration(service, base)).await
+}
+
+/// A second node.
+async fn beside(app: &TestApp, service: &FakeService, base: &str) -> TestApp {
+    app.beside(&configuration(service, base)).await
 }
 
 async fn ask(app: &TestApp, body: &Value) -> Answer {
@@ -141,6 +150,77 @@ async fn who_tries_too_many_wrong_passwords_is_locked_out_for_a_while_that_doubl
 }
 
 #[tokio::test]
+async fn who_is_locked_out_is_so_at_all_nodes_and_after_a_restart() {
+    let service = service();
+    let one = with(&service, BASE).await;
+    let other = beside(&one, &service, BASE).await;
+    let third = beside(&one, &service, BASE).await;
+    for app in [&one, &other, &one, &other, &one] {
+        assert!(!check(app, ANNA, "wrong").await);
+    }
+    assert_eq!(service.asked().len(), 5);
+    drop(one);
+    for app in [&other, &third] {
+        assert!(!check(app, ANNA, "geheim").await);
+    }
+    assert_eq!(service.asked().len(), 5);
+    third.clock.advance(Duration::from_secs(30));
+    assert!(!check(&other, ANNA, "wrong").await);
+    third.clock.advance(Duration::from_secs(59));
+    third.background().await;
+    assert!(!check(&third, ANNA, "geheim").await);
+    third.clock.advance(Duration::from_secs(1));
+    assert!(check(&third, ANNA, "geheim").await);
+    // A right one makes up for all of it, at the other node as well.
+    for _ in 0..4 {
+        assert!(!check(&third, ANNA, "wrong").await);
+    }
+    assert!(check(&other, ANNA, "geheim").await);
+    assert!(!check(&third, ANNA, "wrong").await);
+    assert!(check(&other, ANNA, "geheim").await);
+}
+
+#[tokio::test]
+async fn of_many_wrong_passwords_at_once_on_two_nodes_five_are_tried() {
+    let service = service();
+    let one = with(&service, BASE).await;
+    let other = beside(&one, &service, BASE).await;
+    let at_once = (0..30).map(|index| check(if index % 2 == 0 { &one } else { &other }, ANNA, "x"));
+    assert!(futures_util::future::join_all(at_once).await.iter().all(|is_right| !is_right));
+    assert_eq!(service.asked().len(), 5);
+}
+
+#[tokio::test]
+async fn wrong_passwords_are_forgotten_after_a_day_of_rest() {
+    let service = service();
+    let app = with(&service, BASE).await;
+    for _ in 0..4 {
+        assert!(!check(&app, ANNA, "wrong").await);
+    }
+    app.clock.advance(Duration::from_hours(23));
+    assert_eq!(bindery::service::credentials::forget_old(&app.app).await.unwrap(), 0);
+    app.clock.advance(Duration::from_hours(1));
+    assert_eq!(bindery::service::credentials::forget_old(&app.app).await.unwrap(), 1);
+    for _ in 0..4 {
+        assert!(!check(&app, ANNA, "wrong").await);
+    }
+    // Nor is anything counted of who got in.
+    assert!(check(&app, ANNA, "geheim").await);
+    app.clock.advance(Duration::from_hours(24));
+    assert_eq!(bindery::service::credentials::forget_old(&app.app).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn nobody_gets_in_where_wrong_passwords_can_not_be_counted() {
+    let service = service();
+    let app = with(&service, BASE).await;
+    app.database.execute("DROP TABLE wrong_passwords");
+    let body = json!({ "user": { "id": ANNA, "password": "geheim" } });
+    ask(&app, &body).await.refused(503, "M_UNKNOWN");
+    assert!(service.asked().is_empty());
+}
+
+#[tokio::test]
 async fn a_directory_that_fails_locks_nobody_out() {
     let service = service();
     let app = with(&service, BASE).await;
@@ -150,7 +230,28 @@ async fn a_directory_that_fails_locks_nobody_out() {
         app.clock.advance(Duration::from_hours(2));
     }
     service.set_mood(Mood::Well);
+    assert!(!check(&app, ANNA, "wrong").await);
     assert!(check(&app, ANNA, "geheim").await);
+}
+
+#[tokio::test]
+async fn two_nodes_try_no_more_passwords_of_a_user_than_one() {
+    let service = service();
+    let base = "limits.credentials_per_user = '3 per 90s'\n";
+    let one = with(&service, base).await;
+    let other = beside(&one, &service, base).await;
+    for app in [&one, &other, &one] {
+        assert!(check(app, ANNA, "geheim").await);
+    }
+    assert!(!check(&other, ANNA, "geheim").await && !check(&one, ANNA, "geheim").await);
+    one.clock.advance(Duration::from_secs(30));
+    assert!(check(&other, ANNA, "geheim").await);
+    assert!(!check(&one, ANNA, "geheim").await);
+    // Nobody gets in where it isn't known how often they tried.
+    one.clock.advance(Duration::from_mins(10));
+    one.database.execute("DROP TABLE allowances");
+    let body = json!({ "user": { "id": ANNA, "password": "geheim" } });
+    ask(&one, &body).await.refused(503, "M_UNKNOWN");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! How often somebody may try.
 
+use std::time::Duration;
+
 use super::{ALICE, Behind, EMAIL, LOGIN, PASSWORD, by_email, with_identifier};
 use crate::{harness::answer, homeserver::Reply};
 use serde_json::json;
@@ -26,6 +28,30 @@ async fn an_address_is_tried_so_often_known_or_unknown_and_however_it_is_written
     // By user id it is the homeserver that counts.
     let body = with_identifier(&json!({ "type": "m.id.user", "user": ALICE }), PASSWORD);
     assert_eq!(behind.log_in(&body).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_address_is_tried_no_more_often_on_two_nodes_than_on_one() {
+    let behind = Behind::with("", "limits.login_per_address = '3 per 30m'").await;
+    let other = behind.second_node().await;
+    behind.alice_owns(EMAIL).await;
+    for address in [EMAIL, "nobody@example.org"] {
+        let (wrong, right) = (by_email(address, "wrong"), by_email(address, PASSWORD));
+        behind.log_in(&wrong).await.refused(403, "M_FORBIDDEN");
+        other.stranger().post(LOGIN, wrong.clone()).await.refused(403, "M_FORBIDDEN");
+        behind.log_in(&wrong).await.refused(403, "M_FORBIDDEN");
+        for refused in
+            [behind.log_in(&right).await, other.stranger().post(LOGIN, right.clone()).await]
+        {
+            refused.refused(429, "M_LIMIT_EXCEEDED");
+            assert_eq!(refused.header("retry-after"), "600");
+        }
+    }
+    // Whoever was tried in vain is not written down.
+    assert!(!behind.app.database.contents().contains("nobody@example.org"));
+    other.clock.advance(Duration::from_mins(10));
+    assert_eq!(other.stranger().post(LOGIN, by_email(EMAIL, PASSWORD)).await.status, 200);
+    behind.log_in(&by_email(EMAIL, PASSWORD)).await.refused(429, "M_LIMIT_EXCEEDED");
 }
 
 #[tokio::test]
