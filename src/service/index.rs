@@ -22,7 +22,7 @@ use crate::{
         StoreError, Tx,
         changes::{self, Change, Position},
         peppers::{self, Pepper, Stage},
-        standing::{self, Held, Sources, Standing},
+        standing::{self, Held, Standing},
     },
 };
 
@@ -259,11 +259,6 @@ impl Known {
     }
 }
 
-/// Who is believed beside what was bound here.
-fn sources(app: &App) -> Sources {
-    Sources { origins: app.believed_origins(), directories: app.copied_directories() }
-}
-
 /// Sets what `generations` say of `threepids`. The caller holds the turn.
 async fn set(
     app: &App,
@@ -285,7 +280,7 @@ async fn set_some(
     generations: Vec<Arc<Generation>>,
     threepids: Vec<ThreePid>,
 ) -> Result<(), StoreError> {
-    let (sources, now_ms) = (sources(app), app.clock.now_ms());
+    let (sources, now_ms) = (app.believed(), app.clock.now_ms());
     let read = move |tx: &mut Tx<'_>| {
         let standings = standing::of(tx, &sources, &threepids)?;
         let mut sets = Vec::new();
