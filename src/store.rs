@@ -9,6 +9,7 @@ pub mod changes;
 mod connection;
 pub mod directory_people;
 pub mod directory_syncs;
+pub mod hashes;
 pub mod invites;
 mod migrations;
 pub mod notices;

@@ -21,6 +21,7 @@ use crate::{
     store::{
         StoreError, Tx,
         changes::{self, Change, Position},
+        hashes,
         peppers::{self, Pepper, Stage},
         standing::{self, Held, Standing},
     },
@@ -288,7 +289,7 @@ async fn set_some(
             for (threepid, standing) in &standings {
                 let hash = threepid.lookup_hash(&generation.pepper);
                 let is_taken = generation.read(|table| table.find(key(&hash)).is_some());
-                let known = if is_taken && standing::is_shared(tx, generation.pepper_id, &hash)? {
+                let known = if is_taken && hashes::is_shared(tx, generation.pepper_id, &hash)? {
                     Known::Ask
                 } else {
                     Known::of(standing, now_ms)
