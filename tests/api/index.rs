@@ -161,6 +161,26 @@ async fn a_server_whose_index_is_made_anew_is_there_meanwhile() {
 }
 
 #[tokio::test]
+async fn changes_of_the_server_that_a_database_was_copied_from_are_none_here() {
+    let app = TestApp::start().await;
+    if !app.database.is_postgres() {
+        return;
+    }
+    let alice = app.account(ALICE).await;
+    alice.bound(ADDRESS, ALICE).await;
+    // As in a copy that was made just after a large directory was copied, of a server that has seen
+    // more transactions.
+    app.database.execute(
+        "INSERT INTO lookup_changes (kind, medium, address, xid) VALUES ('all', '', '', 1::bigint << 50)",
+    );
+    for _ in 0..2 {
+        app.settle().await;
+        assert_eq!(gauge(&app, "bindery_lookup_index_entries").await, "1");
+    }
+    alice.get("/health/ready").await.ok();
+}
+
+#[tokio::test]
 async fn an_association_that_ends_is_found_until_then() {
     let app = TestApp::start().await;
     let alice = app.account(ALICE).await;
