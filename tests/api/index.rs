@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use bindery::store::StoreError;
 use serde_json::json;
 
 use crate::harness::{Caller, START_MS, Session, TestApp};
@@ -126,6 +127,25 @@ async fn a_node_that_hears_nothing_asks_the_database_after_a_second() {
     other.settle().await;
     forget_hashes(&one);
     assert_eq!(there.find(&[ADDRESS]).await, [Some(ALICE.to_owned())]);
+}
+
+#[tokio::test]
+async fn memory_is_believed_however_many_wait_for_the_database() {
+    let app = TestApp::start().await;
+    // More than there are connections for.
+    let waiting = (0..12).map(|_| {
+        app.app.store.read(|_| {
+            std::thread::sleep(Duration::from_millis(700));
+            Ok::<_, StoreError>(())
+        })
+    });
+    let waiting = futures_util::future::join_all(waiting);
+    let looking = async {
+        tokio::time::sleep(Duration::from_millis(1800)).await;
+        app.app.freshness.holds()
+    };
+    let (_, is_believed) = tokio::join!(waiting, looking);
+    assert!(is_believed);
 }
 
 #[tokio::test]
