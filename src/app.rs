@@ -28,7 +28,7 @@ use crate::{
     messages::{Messages, MessagesError},
     metrics::{Metrics, Outcome, PeerMemory},
     secret,
-    store::Store,
+    store::{Store, standing::Sources},
 };
 
 /// Everything that the services work with.
@@ -185,6 +185,12 @@ impl App {
     pub fn copied_directories(&self) -> Vec<String> {
         let copied = self.config.directories.iter().filter(|directory| directory.is_copied());
         copied.map(|directory| directory.name.clone()).collect()
+    }
+
+    /// Who is believed beside what was bound here.
+    #[must_use]
+    pub fn believed(&self) -> Sources {
+        Sources { origins: self.believed_origins(), directories: self.copied_directories() }
     }
 
     /// Sessions that were last changed then or earlier are expired; in milliseconds since the

@@ -10,6 +10,7 @@ pub mod changes;
 mod connection;
 pub mod directory_people;
 pub mod directory_syncs;
+pub mod hashes;
 pub mod invites;
 mod migrations;
 pub mod notices;
@@ -107,6 +108,9 @@ const POOL_WAIT: Duration = Duration::from_secs(5);
 /// How long it waits while there is no connection at all: the database is away.
 const AWAY_WAIT: Duration = Duration::from_secs(1);
 
+/// How many connections are kept for those who go first.
+const FIRST: u32 = 2;
+
 /// How long reading may take. Each request reads first, so a database that is there and silent
 /// keeps nobody waiting longer.
 const READ_TIME: Duration = Duration::from_secs(10);
@@ -120,6 +124,8 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 pub struct Store {
     manager: Manager,
     pool: Pool<Manager>,
+    /// For those who go first.
+    first: Pool<Manager>,
     /// SQLite has one writer at a time; PostgreSQL writes through the pool.
     writer: Option<Writer>,
     replicas: Option<Arc<Replicas>>,
@@ -139,19 +145,14 @@ impl Store {
         migrations::run(&mut manager.connect_now()?)?;
         let writer =
             matches!(kind, DatabaseKind::Sqlite(_)).then(|| Writer::start(manager.clone()));
-        let pool = Pool::builder()
-            .max_size(database.max_connections.get())
-            // Connections are made for those who wait, none ahead: a thread that is still at it
-            // when the program ends crashes in what OpenSSL has torn down by then.
-            .min_idle(Some(0))
-            .connection_timeout(POOL_WAIT)
-            .error_handler(Box::new(connection::QuietErrors))
-            .build(manager.clone())?;
+        let pool = pool_of(&manager, database.max_connections.get())?;
+        let first = pool_of(&manager, FIRST)?;
         let replicas = (!database.replica_urls.is_empty()).then(|| {
             let replicas = database.replica_urls.iter().cloned().map(Manager::of_replica);
             Replicas::watch(&manager, replicas, database.max_connections.get())
         });
-        Ok(Self { manager, pool, writer: writer.transpose()?, replicas: replicas.transpose()? })
+        let (writer, replicas) = (writer.transpose()?, replicas.transpose()?);
+        Ok(Self { manager, pool, first, writer, replicas })
     }
 
     /// Runs `work` in one transaction; commits on `Ok`, rolls back on `Err`.
@@ -187,6 +188,23 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let read = tokio::time::timeout(READ_TIME, self.in_pool(Access::Read, work));
+        read.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
+    }
+
+    /// As [`Self::read`], through connections that nobody else uses: what tells whether memory may be
+    /// believed must not wait behind all those who read because it may not.
+    ///
+    /// # Errors
+    /// As those of [`Self::read`].
+    pub async fn read_first<T, E>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let read = tokio::time::timeout(READ_TIME, self.in_pool(Access::ReadFirst, work));
         read.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
     }
 
@@ -237,7 +255,8 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (pool, replicas) = (self.pool.clone(), self.replicas.clone());
+        let pool = if let Access::ReadFirst = access { &self.first } else { &self.pool };
+        let (pool, replicas) = (pool.clone(), self.replicas.clone());
         let done = tokio::task::spawn_blocking(move || {
             let replica = match (&replicas, access) {
                 (Some(replicas), Access::ReadRecent) => replicas.connection(),
@@ -254,6 +273,17 @@ impl Store {
     }
 }
 
+fn pool_of(manager: &Manager, max_connections: u32) -> Result<Pool<Manager>, StoreError> {
+    Ok(Pool::builder()
+        .max_size(max_connections)
+        // Connections are made for those who wait, none ahead: a thread that is still at it when the
+        // program ends crashes in what OpenSSL has torn down by then.
+        .min_idle(Some(0))
+        .connection_timeout(POOL_WAIT)
+        .error_handler(Box::new(connection::QuietErrors))
+        .build(manager.clone())?)
+}
+
 fn connection_of(pool: &Pool<Manager>) -> Result<PooledConnection<Manager>, StoreError> {
     match pool.get_timeout(AWAY_WAIT) {
         // All are busy.
@@ -266,6 +296,7 @@ fn connection_of(pool: &Pool<Manager>) -> Result<PooledConnection<Manager>, Stor
 #[derive(Clone, Copy)]
 enum Access {
     Read,
+    ReadFirst,
     ReadRecent,
     Write,
 }

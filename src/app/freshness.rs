@@ -31,15 +31,23 @@ impl Moment {
 
 /// When memory was last known to agree with the database.
 pub struct Freshness {
-    proved: Mutex<Option<Moment>>,
+    known: Mutex<Known>,
     clock: SharedClock,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By when memory agreed with the database; `None`: never, or that is in doubt.
+    proved: Option<Moment>,
+    /// When that was in doubt the last time.
+    doubted: Option<Instant>,
 }
 
 impl Freshness {
     /// Never yet.
     #[must_use]
     pub fn new(clock: SharedClock) -> Self {
-        Self { proved: Mutex::default(), clock }
+        Self { known: Mutex::default(), clock }
     }
 
     /// Now.
@@ -48,20 +56,24 @@ impl Freshness {
         Moment { instant: Instant::now(), now_ms: self.clock.now_ms() }
     }
 
-    /// All that had changed by `moment` is in memory.
+    /// All that had changed by `moment` is in memory. That says nothing of what was in doubt only
+    /// afterwards.
     pub fn prove(&self, moment: Moment) {
-        *self.proved() = Some(moment);
+        let mut known = self.known();
+        if known.doubted.is_none_or(|doubted| doubted < moment.instant) {
+            known.proved = Some(moment);
+        }
     }
 
     /// Something may not be in memory that should be.
     pub fn doubt(&self) {
-        *self.proved() = None;
+        *self.known() = Known { proved: None, doubted: Some(Instant::now()) };
     }
 
     /// How long ago memory was known to be right; `None`: it never was, or is in doubt.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        let proved = *self.proved();
+        let proved = self.known().proved;
         proved.map(|moment| moment.age(&self.clock))
     }
 
@@ -71,8 +83,8 @@ impl Freshness {
         self.age().is_some_and(|age| age <= BELIEVED_FOR)
     }
 
-    fn proved(&self) -> std::sync::MutexGuard<'_, Option<Moment>> {
-        self.proved.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,5 +108,16 @@ mod tests {
         clock.advance(BELIEVED_FOR + Duration::from_millis(1));
         assert!(!freshness.holds());
         assert!(freshness.age().unwrap() > BELIEVED_FOR);
+    }
+
+    #[test]
+    fn what_was_known_before_a_doubt_does_not_dispel_it() {
+        let freshness = Freshness::new(Arc::new(ManualClock::at(1_700_000_000_000)));
+        let before = freshness.moment();
+        freshness.doubt();
+        freshness.prove(before);
+        assert!(!freshness.holds());
+        freshness.prove(freshness.moment());
+        assert!(freshness.holds());
     }
 }

@@ -2,6 +2,7 @@
 //! still to be brought into it.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -133,7 +134,7 @@ pub struct Wanted {
 /// What has to be brought into the index.
 #[derive(Default)]
 struct Waiting {
-    threepids: Vec<ThreePid>,
+    threepids: HashSet<ThreePid>,
     /// How often something was added.
     asked: u64,
     /// How much of that is done.
@@ -270,8 +271,8 @@ impl LookupIndex {
 /// What was noted. Whoever took it may be dropped in the middle: then it is still to be done.
 pub struct Taken<'a> {
     index: &'a LookupIndex,
-    /// What changed.
-    pub threepids: Vec<ThreePid>,
+    /// What changed, each once however often it was tried.
+    pub threepids: HashSet<ThreePid>,
     number: u64,
 }
 
@@ -287,7 +288,7 @@ impl Taken<'_> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if !self.threepids.is_empty() {
-            self.index.waiting().threepids.append(&mut self.threepids);
+            self.index.waiting().threepids.extend(self.threepids.drain());
         }
     }
 }
@@ -295,5 +296,26 @@ impl Drop for Taken<'_> {
 impl Default for LookupIndex {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_brought_in_waits_once_however_often_it_is_told() {
+        let (index, alice) = (LookupIndex::new(), ThreePid::email("alice@example.org").unwrap());
+        for _ in 0..3 {
+            index.wait_for([alice.clone()]);
+            drop(index.take_waiting());
+        }
+        let number = index.wait_for([alice]);
+        let taken = index.take_waiting();
+        assert_eq!(taken.threepids.len(), 1);
+        assert!(!index.is_done(number));
+        taken.done();
+        assert!(index.is_done(number));
+        assert!(index.take_waiting().threepids.is_empty());
     }
 }

@@ -21,8 +21,9 @@ use crate::{
     store::{
         StoreError, Tx,
         changes::{self, Change, Position},
+        hashes,
         peppers::{self, Pepper, Stage},
-        standing::{self, Sources, Standing},
+        standing::{self, Standing},
     },
 };
 
@@ -116,7 +117,7 @@ pub async fn catch_up(app: &App) -> Result<(), StoreError> {
         let peppers = (peppers::current(tx)?, peppers::next(tx)?);
         Ok::<_, StoreError>((news, peppers))
     };
-    let ((changes, position), (current, next)) = app.store.read(read).await?;
+    let ((changes, position), (current, next)) = app.store.read_first(read).await?;
     take_in(app, changes).await?;
     adopt(app, current, next);
     *feed = Some((position, moment));
@@ -222,7 +223,8 @@ async fn bring_in(
         return Ok(());
     }
     let taken = app.index.take_waiting();
-    set(app, app.index.generations(), taken.threepids.clone()).await?;
+    let threepids = taken.threepids.iter().cloned().collect();
+    set(app, app.index.generations(), threepids).await?;
     taken.done();
     Ok(())
 }
@@ -266,12 +268,7 @@ impl Known {
     }
 }
 
-/// Who is believed beside what was bound here.
-fn sources(app: &App) -> Sources {
-    Sources { origins: app.believed_origins(), directories: app.copied_directories() }
-}
-
-/// Sets what `generations` say of `threepids`. The caller holds the turn.
+/// Sets what `generations` say of `threepids`. The caller holds the turn, or nobody else changes them.
 async fn set(
     app: &App,
     generations: Vec<Arc<Generation>>,
@@ -292,7 +289,7 @@ async fn set_some(
     generations: Vec<Arc<Generation>>,
     threepids: Vec<ThreePid>,
 ) -> Result<(), StoreError> {
-    let (sources, now_ms) = (sources(app), app.clock.now_ms());
+    let (sources, now_ms) = (app.believed(), app.clock.now_ms());
     let read = move |tx: &mut Tx<'_>| {
         let standings = standing::of(tx, &sources, &threepids)?;
         let mut sets = Vec::new();
@@ -300,7 +297,7 @@ async fn set_some(
             for (threepid, standing) in &standings {
                 let hash = threepid.lookup_hash(&generation.pepper);
                 let is_taken = generation.read(|table| table.find(key(&hash)).is_some());
-                let known = if is_taken && standing::is_shared(tx, generation.pepper_id, &hash)? {
+                let known = if is_taken && hashes::is_shared(tx, generation.pepper_id, &hash)? {
                     Known::Ask
                 } else {
                     Known::of(standing, now_ms)
@@ -310,7 +307,7 @@ async fn set_some(
         }
         Ok::<_, StoreError>(sets)
     };
-    for (generation, hash, known) in app.store.read(read).await? {
+    for (generation, hash, known) in app.store.read_first(read).await? {
         generation.change(|table| table.set(&hash, known.entry()));
     }
     Ok(())
@@ -389,13 +386,16 @@ async fn build(app: &App, pepper: &Pepper) -> Result<(), StoreError> {
         "built the index of lookups"
     );
     let generation = Arc::new(Generation::new(pepper.id, pepper.pepper.clone(), table));
+    // Most of what changed meanwhile, before whoever binds has to wait for the rest.
+    let Some(position) = bring_up_to_date(app, &generation, position).await? else { return Ok(()) };
     let _turn = app.index.turn.lock().await;
     // What changed since is forgotten after a while.
     if began.age(&app.clock) >= GO_ON_WITHIN {
         return Ok(());
     }
-    let Some(late) = changed_since(app, position).await? else { return Ok(()) };
-    set(app, vec![generation.clone()], late).await?;
+    if bring_up_to_date(app, &generation, position).await?.is_none() {
+        return Ok(());
+    }
     let wanted = app.index.wanted();
     app.index.change(|state| {
         if wanted.current.is_some_and(|current| current.id == pepper.id) {
@@ -408,10 +408,15 @@ async fn build(app: &App, pepper: &Pepper) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The 3PIDs that changed since `position`; `None` where that can't be told.
-async fn changed_since(app: &App, position: Position) -> Result<Option<Vec<ThreePid>>, StoreError> {
+/// Brings into `generation`, which nobody else knows yet, what changed since `position`; answers
+/// where to go on, or `None` where that can't be told.
+async fn bring_up_to_date(
+    app: &App,
+    generation: &Arc<Generation>,
+    position: Position,
+) -> Result<Option<Position>, StoreError> {
     let since = move |tx: &mut Tx<'_>| changes::since(tx, &position, MOST_CHANGES);
-    let Some((changes, _)) = app.store.read(since).await? else { return Ok(None) };
+    let Some((changes, position)) = app.store.read_first(since).await? else { return Ok(None) };
     if changes.contains(&Change::Everything) {
         return Ok(None);
     }
@@ -419,7 +424,9 @@ async fn changed_since(app: &App, position: Position) -> Result<Option<Vec<Three
         Change::Threepid(threepid) => Some(threepid),
         Change::Token(_) | Change::Terms | Change::Everything => None,
     };
-    Ok(Some(changes.into_iter().filter_map(threepid).collect()))
+    let threepids = changes.into_iter().filter_map(threepid).collect();
+    set(app, vec![generation.clone()], threepids).await?;
+    Ok(Some(position))
 }
 
 /// Forgets changes that all nodes have seen long ago.

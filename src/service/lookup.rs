@@ -21,6 +21,7 @@ use crate::{
     store::{
         StoreError, Tx, associations, directory_people, peer_associations,
         peppers::{self, Stage},
+        standing::Sources,
     },
 };
 
@@ -213,7 +214,7 @@ async fn from_database(
     mappings: &mut Mappings,
 ) -> Result<Vec<Asked>, LookupError> {
     let (now_ms, hashes) = (app.clock.now_ms(), asked.iter().map(|asked| asked.hash).collect());
-    let search = Search { hashes, pepper: pepper.to_owned(), believed: Believed::of(app), now_ms };
+    let search = Search { hashes, pepper: pepper.to_owned(), believed: app.believed(), now_ms };
     let search = Arc::new(search);
     let recent = search.clone();
     let mut answer = app.store.read_recent(move |tx| recent.run(tx)).await?;
@@ -238,7 +239,7 @@ async fn from_database(
 struct Search {
     hashes: Vec<LookupHash>,
     pepper: String,
-    believed: Believed,
+    believed: Sources,
     now_ms: i64,
 }
 
@@ -259,20 +260,6 @@ impl Search {
             Err(LookupError::InvalidPepper { current: current.pepper })
         };
         Ok(Found { known, is_switching })
-    }
-}
-
-/// Who is believed beside what was bound here.
-struct Believed {
-    /// Neighbours.
-    origins: Vec<String>,
-    /// Directories of which there are copies.
-    directories: Vec<String>,
-}
-
-impl Believed {
-    fn of(app: &App) -> Self {
-        Self { origins: app.believed_origins(), directories: app.copied_directories() }
     }
 }
 
@@ -314,11 +301,11 @@ impl Known {
 /// directories, and by what neighbours say.
 fn known_here(
     tx: &mut Tx<'_>,
-    (believed, pepper_id): (&Believed, i64),
+    (believed, pepper_id): (&Sources, i64),
     hashes: &[LookupHash],
     now_ms: i64,
 ) -> Result<Known, StoreError> {
-    let Believed { origins, directories } = believed;
+    let Sources { origins, directories } = believed;
     let mut said: HashMap<LookupHash, String> = HashMap::new();
     if !origins.is_empty() {
         let by = (origins.as_slice(), pepper_id);
@@ -352,7 +339,7 @@ pub async fn mxids(
     app: &App,
     threepids: Vec<ThreePid>,
 ) -> Result<HashMap<ThreePid, String>, StoreError> {
-    let (now_ms, believed) = (app.clock.now_ms(), Believed::of(app));
+    let (now_ms, believed) = (app.clock.now_ms(), app.believed());
     let (of_hash, mut known) = app
         .store
         .read_recent::<_, StoreError>(move |tx| {

@@ -154,27 +154,6 @@ pub fn add_hashes(
     Ok(())
 }
 
-/// Removes up to `count` of the hashes under a pepper; answers whether there are more.
-pub(super) fn forget_hashes_of(
-    tx: &mut Tx<'_>,
-    pepper_id: i64,
-    count: i64,
-) -> Result<bool, StoreError> {
-    let of_pepper = lookup_hashes::table.filter(lookup_hashes::pepper_id.eq(pepper_id));
-    let beyond: Option<Vec<u8>> = of_pepper
-        .order(lookup_hashes::hash)
-        .select(lookup_hashes::hash)
-        .offset(count)
-        .first(&mut *tx.0)
-        .optional()?;
-    let Some(beyond) = beyond else {
-        diesel::delete(of_pepper).execute(&mut *tx.0)?;
-        return Ok(false);
-    };
-    diesel::delete(of_pepper.filter(lookup_hashes::hash.lt(beyond))).execute(&mut *tx.0)?;
-    Ok(true)
-}
-
 /// Removes the association of `threepid` if it is with `mxid`; answers whether it was.
 pub fn unbind(tx: &mut Tx<'_>, threepid: &ThreePid, mxid: &UserId) -> Result<bool, StoreError> {
     let held = associations::table

@@ -100,8 +100,12 @@ fn rows_since(tx: &mut Tx<'_>, seen: &str, most: i64) -> Result<Vec<Row>, StoreE
             let was_seen = sql::<Bool>("pg_visible_in_snapshot(xid::text::xid8, ")
                 .bind::<Text, _>(seen)
                 .sql("::pg_snapshot)");
+            // What came with a copy of another server's database may name transactions of that one,
+            // which are yet to come here: such a change was never missed.
+            let end = sql::<BigInt>("pg_snapshot_xmax(pg_current_snapshot())::text::bigint");
             Ok(lookup_changes::table
                 .filter(lookup_changes::xid.ge(first))
+                .filter(lookup_changes::xid.lt(end))
                 .filter(not(was_seen))
                 .limit(most)
                 .select(columns)

@@ -118,7 +118,7 @@ pub(super) fn in_transaction<T, E: From<StoreError>>(
 pub(super) fn begin(conn: &mut AnyConnection, access: Access) -> QueryResult<()> {
     match conn {
         AnyConnection::Sqlite(conn) => match access {
-            Access::Read | Access::ReadRecent => {
+            Access::Read | Access::ReadFirst | Access::ReadRecent => {
                 AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN")
             }
             // Takes the write lock at once: a later upgrade could fail with "database is locked".
@@ -128,7 +128,7 @@ pub(super) fn begin(conn: &mut AnyConnection, access: Access) -> QueryResult<()>
         AnyConnection::Postgres(conn) => AnsiTransactionManager::begin_transaction_sql(
             conn,
             match access {
-                Access::Read | Access::ReadRecent => {
+                Access::Read | Access::ReadFirst | Access::ReadRecent => {
                     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
                 }
                 Access::Write => "BEGIN",

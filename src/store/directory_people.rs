@@ -327,27 +327,6 @@ pub(super) fn kind_after(
     Ok(kind)
 }
 
-/// Removes up to `count` of the hashes under a pepper; answers whether there are more.
-pub(super) fn forget_hashes_of(
-    tx: &mut Tx<'_>,
-    pepper_id: i64,
-    count: i64,
-) -> Result<bool, StoreError> {
-    let of_pepper = directory_hashes::table.filter(directory_hashes::pepper_id.eq(pepper_id));
-    let beyond: Option<Vec<u8>> = of_pepper
-        .order(directory_hashes::hash)
-        .select(directory_hashes::hash)
-        .offset(count)
-        .first(&mut *tx.0)
-        .optional()?;
-    let Some(beyond) = beyond else {
-        diesel::delete(of_pepper).execute(&mut *tx.0)?;
-        return Ok(false);
-    };
-    diesel::delete(of_pepper.filter(directory_hashes::hash.le(beyond))).execute(&mut *tx.0)?;
-    Ok(true)
-}
-
 /// Hashes `count` rows of a medium whose addresses come after `address`; answers the last address.
 pub(super) fn hash_some(
     tx: &mut Tx<'_>,

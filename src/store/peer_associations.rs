@@ -181,27 +181,6 @@ pub(super) fn kind_after(
     Ok(kind)
 }
 
-/// Removes up to `count` of the hashes under a pepper; answers whether there are more.
-pub(super) fn forget_hashes_of(
-    tx: &mut Tx<'_>,
-    pepper_id: i64,
-    count: i64,
-) -> Result<bool, StoreError> {
-    let of_pepper = peer_hashes::table.filter(peer_hashes::pepper_id.eq(pepper_id));
-    let beyond: Option<Vec<u8>> = of_pepper
-        .order(peer_hashes::hash)
-        .select(peer_hashes::hash)
-        .offset(count)
-        .first(&mut *tx.0)
-        .optional()?;
-    let Some(beyond) = beyond else {
-        diesel::delete(of_pepper).execute(&mut *tx.0)?;
-        return Ok(false);
-    };
-    diesel::delete(of_pepper.filter(peer_hashes::hash.le(beyond))).execute(&mut *tx.0)?;
-    Ok(true)
-}
-
 /// Up to `count` 3PIDs of `medium` that `origin` has bound, those whose addresses come after
 /// `address`, in order.
 pub(super) fn threepids_to_hash(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     StoreError, Tx, associations,
     directory_people::{self, Copied},
-    peer_associations,
+    hashes, peer_associations,
     schema::peppers,
 };
 use crate::matrix::medium::Medium;
@@ -282,10 +282,7 @@ pub fn forget_some(tx: &mut Tx<'_>, count: i64) -> Result<bool, StoreError> {
         .first(&mut *tx.0)
         .optional()?;
     let Some(former) = former else { return Ok(false) };
-    let is_more = associations::forget_hashes_of(tx, former, count)?
-        || peer_associations::forget_hashes_of(tx, former, count)?
-        || directory_people::forget_hashes_of(tx, former, count)?;
-    if !is_more {
+    if !hashes::forget_some(tx, former, count)? {
         diesel::delete(peppers::table.find(former)).execute(&mut *tx.0)?;
     }
     Ok(true)

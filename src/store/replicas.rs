@@ -11,7 +11,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -28,6 +28,10 @@ const BOUND: Duration = Duration::from_secs(1);
 
 /// How often all servers are asked how far they are.
 const PERIOD: Duration = Duration::from_millis(200);
+
+/// How long a replica must have been away or behind before the log tells so: each is for a moment,
+/// now and then.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a connection to a replica is waited for; the next one may have one.
 const POOL_WAIT: Duration = Duration::from_millis(500);
@@ -46,7 +50,38 @@ struct Replica {
     pool: Pool<Manager>,
     /// How far it had followed when it answered last, and when that was.
     followed: Mutex<Option<(Instant, Place)>>,
-    is_near: AtomicBool,
+    told: Mutex<Told>,
+}
+
+/// What the log tells of a replica.
+#[derive(Default)]
+struct Told {
+    /// What it told last.
+    last: Option<News>,
+    /// Since when the replica is behind.
+    behind_since: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// It is up to date.
+    Near,
+    /// It has been away or behind for a while.
+    Behind,
+}
+
+impl Told {
+    /// How the replica is at `now`; answers what is to be told of that.
+    fn see(&mut self, now: Instant, is_behind: bool) -> Option<News> {
+        let news = if is_behind {
+            let since = *self.behind_since.get_or_insert(now);
+            (now.duration_since(since) >= PATIENCE).then_some(News::Behind)?
+        } else {
+            self.behind_since = None;
+            News::Near
+        };
+        (self.last.replace(news) != Some(news)).then_some(news)
+    }
 }
 
 /// How far the database has written its log.
@@ -60,20 +95,26 @@ struct Log {
     own: Place,
     /// Since when there are changes of this node of which that is not known.
     own_unknown: Option<Instant>,
+    /// Where the log of a server that was taken over from had ended at most, and one more: a replica
+    /// that has followed into what is lost of it looks as if it had followed the new one.
+    lost: Place,
 }
 
 impl Log {
-    /// The database has written its log up to `place`, by what it was asked at `asked`.
-    fn see(&mut self, asked: Instant, place: Place) {
+    /// The database has written its log up to `place`, by what it was asked at `asked`, and no
+    /// replica has followed farther than up to `followed`.
+    fn see(&mut self, asked: Instant, place: Place, followed: Place) {
         if place < self.last {
             // Another server has taken over, and what only the former had written is lost.
             self.written.clear();
             self.own = place;
+            self.lost = self.lost.max(self.last.max(followed) + 1);
         }
         self.last = place;
         if self.own_unknown.is_some_and(|since| since < asked) {
             self.own_unknown = None;
-            self.own = place;
+            // Something that was written later may be known already.
+            self.own = self.own.max(place);
         }
         self.written.push_back((asked, place));
         self.forget_old();
@@ -87,9 +128,14 @@ impl Log {
 
     /// How far a replica must have followed; `None`: none can be believed.
     fn needed(&mut self) -> Option<Place> {
+        let written = self.written_lately()?;
+        self.own_unknown.is_none().then_some(self.own.max(written))
+    }
+
+    /// How far a replica has followed that is no more than a second behind; `None`: that isn't known.
+    fn written_lately(&mut self) -> Option<Place> {
         self.forget_old();
-        let (_, written) = self.written.front()?;
-        self.own_unknown.is_none().then_some(self.own.max(*written))
+        self.written.front().map(|(_, place)| self.lost.max(*place))
     }
 }
 
@@ -109,7 +155,9 @@ impl Replicas {
         watch(watched, database.clone(), |replicas, asked, conn| {
             let place = conn.and_then(written_up_to);
             if let Some(place) = place {
-                lock(&replicas.log).see(asked, place);
+                let followed = replicas.all.iter().filter_map(|one| *lock(&one.followed));
+                let followed = followed.map(|(_, place)| place).max().unwrap_or(0);
+                lock(&replicas.log).see(asked, place, followed);
             }
             place.is_some()
         });
@@ -128,19 +176,29 @@ impl Replicas {
         if let Some(place) = place {
             *lock(&replica.followed) = Some((asked, place));
         }
-        let is_near = self.is_near(replica);
-        if replica.is_near.swap(is_near, Ordering::Relaxed) != is_near {
-            // In the order of the configuration, from 1.
-            let replica = number + 1;
-            if is_near {
+        let Some(is_behind) = self.is_behind(replica) else { return };
+        let news = lock(&replica.told).see(Instant::now(), is_behind);
+        // In the order of the configuration, from 1.
+        let replica = number + 1;
+        match news {
+            Some(News::Near) => {
                 tracing::info!(replica, "the replica is up to date, and answers lookups");
-            } else {
-                tracing::warn!(
-                    replica,
-                    "the replica is away or more than a second behind: the database answers for it"
-                );
             }
+            Some(News::Behind) => tracing::warn!(
+                replica,
+                "the replica is away or more than a second behind: the database answers for it"
+            ),
+            None => {}
         }
+    }
+
+    /// Whether `replica` is away or more than a second behind; `None` where the database doesn't say
+    /// how far its log is. That it doesn't hold yet what this node has just written is another thing,
+    /// which happens with each write.
+    fn is_behind(&self, replica: &Replica) -> Option<bool> {
+        let written = lock(&self.log).written_lately()?;
+        let followed = *lock(&replica.followed);
+        Some(followed.is_none_or(|(asked, place)| asked.elapsed() > BOUND || place < written))
     }
 
     /// This node committed a change; `place` is how far the log was written after that, if known.
@@ -185,7 +243,7 @@ impl Replica {
             .connection_timeout(POOL_WAIT)
             .error_handler(Box::new(QuietErrors))
             .build(manager)?;
-        Ok(Self { pool, followed: Mutex::new(None), is_near: AtomicBool::new(false) })
+        Ok(Self { pool, followed: Mutex::default(), told: Mutex::default() })
     }
 }
 
@@ -230,10 +288,10 @@ mod tests {
     fn a_replica_must_hold_what_was_written_a_second_ago_and_all_of_this_node() {
         let mut log = Log::default();
         assert_eq!(log.needed(), None);
-        log.see(ago(1500), 10);
+        log.see(ago(1500), 10, 0);
         assert_eq!(log.needed(), None);
-        log.see(ago(700), 20);
-        log.see(ago(10), 30);
+        log.see(ago(700), 20, 0);
+        log.see(ago(10), 30, 0);
         assert_eq!(log.needed(), Some(20));
         log.own = 25;
         assert_eq!(log.needed(), Some(25));
@@ -242,21 +300,53 @@ mod tests {
     #[test]
     fn a_change_of_unknown_place_is_held_by_whoever_holds_what_was_written_after_it() {
         let mut log = Log::default();
-        log.see(ago(500), 20);
+        log.see(ago(500), 20, 0);
         log.own_unknown = Some(ago(300));
         assert_eq!(log.needed(), None);
         // Asked before the change, answered after it.
-        log.see(ago(400), 30);
+        log.see(ago(400), 30, 0);
         assert_eq!(log.needed(), None);
-        log.see(ago(100), 40);
+        log.see(ago(100), 40, 0);
         assert_eq!(log.needed(), Some(40));
     }
 
     #[test]
-    fn after_a_failover_the_new_log_counts() {
+    fn a_later_change_of_known_place_counts_beside_one_of_unknown_place() {
+        let mut log = Log { own: 50, own_unknown: Some(ago(300)), ..Log::default() };
+        log.see(ago(100), 40, 0);
+        assert_eq!(log.needed(), Some(50));
+    }
+
+    /// What is told of a replica that is behind in these of so many seconds.
+    fn told(seconds: u64, is_behind: impl Fn(u64) -> bool) -> Vec<(u64, News)> {
+        let (mut told, start) = (Told::default(), Instant::now());
+        let mut see = |second| {
+            Some((second, told.see(start + Duration::from_secs(second), is_behind(second))?))
+        };
+        (0..seconds).filter_map(&mut see).collect()
+    }
+
+    #[test]
+    fn a_replica_that_is_behind_for_moments_is_not_told_of() {
+        assert_eq!(told(100, |second| second % 3 == 2), [(0, News::Near)]);
+    }
+
+    #[test]
+    fn a_replica_that_stays_behind_is_told_of_once_and_so_is_that_it_is_back() {
+        let news = told(100, |second| (10..30).contains(&second));
+        assert_eq!(news, [(0, News::Near), (15, News::Behind), (30, News::Near)]);
+        assert_eq!(told(100, |_| true), [(5, News::Behind)]);
+    }
+
+    #[test]
+    fn after_a_failover_whoever_is_beyond_all_of_the_former_log_follows_the_new_one() {
         let mut log = Log { own: 50, ..Log::default() };
-        log.see(ago(5000), 50);
-        log.see(ago(100), 40);
-        assert_eq!(log.needed(), Some(40));
+        log.see(ago(5000), 50, 49);
+        log.see(ago(500), 40, 55);
+        assert_eq!(log.needed(), Some(56));
+        log.see(ago(400), 60, 55);
+        assert_eq!(log.needed(), Some(56));
+        log.written.pop_front();
+        assert_eq!(log.needed(), Some(60));
     }
 }

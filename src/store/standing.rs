@@ -8,15 +8,9 @@ use super::{
     StoreError, Tx,
     connection::AnyConnection,
     directory_people,
-    schema::{
-        associations, directory_associations, directory_hashes, directory_syncs, lookup_hashes,
-        peer_associations, peer_hashes,
-    },
+    schema::{associations, directory_associations, directory_syncs, peer_associations},
 };
-use crate::{
-    index,
-    matrix::threepid::{LookupHash, ThreePid},
-};
+use crate::matrix::threepid::ThreePid;
 
 /// That a 3PID is somebody's, for a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +43,27 @@ pub struct Sources {
     pub directories: Vec<String>,
 }
 
+/// Tells `$tell` of each row that a query finds, none of which is kept in memory.
+macro_rules! each_row {
+    ($tx:expr, $query:expr, $tell:expr) => {{
+        let mut tell = $tell;
+        match &mut *$tx.0 {
+            AnyConnection::Sqlite(conn) => {
+                for row in $query.load_iter::<_, DefaultLoadingMode>(conn)? {
+                    tell(row?);
+                }
+            }
+            #[cfg(feature = "postgres")]
+            AnyConnection::Postgres(conn) => {
+                for row in $query.load_iter::<_, diesel::pg::PgRowByRowLoadingMode>(conn)? {
+                    tell(row?);
+                }
+            }
+        }
+        Ok(())
+    }};
+}
+
 /// Goes through everything that was bound here, in any order.
 pub fn each_association(
     tx: &mut Tx<'_>,
@@ -59,20 +74,9 @@ pub fn each_association(
         associations::address,
         (associations::mxid, associations::not_before, associations::not_after),
     ));
-    let mut each = |row: QueryResult<(String, String, (String, i64, i64))>| {
-        let (medium, address, facts) = row?;
+    each_row!(tx, query, |(medium, address, facts): (String, String, (String, i64, i64))| {
         tell(medium, address, held(facts));
-        Ok::<_, StoreError>(())
-    };
-    match &mut *tx.0 {
-        AnyConnection::Sqlite(conn) => {
-            query.load_iter::<_, DefaultLoadingMode>(conn)?.try_for_each(&mut each)
-        }
-        #[cfg(feature = "postgres")]
-        AnyConnection::Postgres(conn) => {
-            query.load_iter::<_, diesel::pg::PgRowByRowLoadingMode>(conn)?.try_for_each(&mut each)
-        }
-    }
+    })
 }
 
 /// Goes through everything that the neighbours `origins` say, in any order.
@@ -93,20 +97,9 @@ pub fn each_of_neighbours(
                 peer_associations::not_after.assume_not_null(),
             ),
         ));
-    let mut each = |row: QueryResult<(String, String, (String, i64, i64))>| {
-        let (medium, address, facts) = row?;
+    each_row!(tx, query, |(medium, address, facts): (String, String, (String, i64, i64))| {
         tell(medium, address, held(facts));
-        Ok::<_, StoreError>(())
-    };
-    match &mut *tx.0 {
-        AnyConnection::Sqlite(conn) => {
-            query.load_iter::<_, DefaultLoadingMode>(conn)?.try_for_each(&mut each)
-        }
-        #[cfg(feature = "postgres")]
-        AnyConnection::Postgres(conn) => {
-            query.load_iter::<_, diesel::pg::PgRowByRowLoadingMode>(conn)?.try_for_each(&mut each)
-        }
-    }
+    })
 }
 
 /// Goes through everything that is in the believed copies of `directories`, in any order. Whoever
@@ -127,20 +120,9 @@ pub fn each_in_directories(
             directory_associations::address,
             directory_associations::mxid,
         ));
-    let mut each = |row: QueryResult<(String, String, String)>| {
-        let (medium, address, mxid) = row?;
+    each_row!(tx, query, |(medium, address, mxid): (String, String, String)| {
         tell(medium, address, Held { mxid, not_before: 0, not_after: i64::MAX });
-        Ok::<_, StoreError>(())
-    };
-    match &mut *tx.0 {
-        AnyConnection::Sqlite(conn) => {
-            query.load_iter::<_, DefaultLoadingMode>(conn)?.try_for_each(&mut each)
-        }
-        #[cfg(feature = "postgres")]
-        AnyConnection::Postgres(conn) => {
-            query.load_iter::<_, diesel::pg::PgRowByRowLoadingMode>(conn)?.try_for_each(&mut each)
-        }
-    }
+    })
 }
 
 fn held((mxid, not_before, not_after): (String, i64, i64)) -> Held {
@@ -246,30 +228,6 @@ fn theirs_of(
 
 fn addresses<'a>(threepids: &[&'a ThreePid]) -> Vec<&'a str> {
     threepids.iter().map(|threepid| threepid.address()).collect()
-}
-
-/// Whether hashes of several 3PIDs, made with the pepper `pepper_id`, begin as `hash` does, so that
-/// the index can't tell them apart.
-pub fn is_shared(tx: &mut Tx<'_>, pepper_id: i64, hash: &LookupHash) -> Result<bool, StoreError> {
-    let (first, last) = index::tag_range(hash);
-    let (first, last) = (first.as_slice(), last.as_slice());
-    let own: Vec<Vec<u8>> = lookup_hashes::table
-        .filter(lookup_hashes::pepper_id.eq(pepper_id))
-        .filter(lookup_hashes::hash.between(first, last))
-        .select(lookup_hashes::hash)
-        .load(&mut *tx.0)?;
-    let theirs: Vec<Vec<u8>> = peer_hashes::table
-        .filter(peer_hashes::pepper_id.eq(pepper_id))
-        .filter(peer_hashes::hash.between(first, last))
-        .select(peer_hashes::hash)
-        .load(&mut *tx.0)?;
-    let in_directories: Vec<Vec<u8>> = directory_hashes::table
-        .filter(directory_hashes::pepper_id.eq(pepper_id))
-        .filter(directory_hashes::hash.between(first, last))
-        .select(directory_hashes::hash)
-        .load(&mut *tx.0)?;
-    let all = own.iter().chain(&theirs).chain(&in_directories);
-    Ok(all.into_iter().any(|other| other.as_slice() != hash.as_slice()))
 }
 
 /// About how many 3PIDs are bound, as far as that is known without counting them.

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use bindery::store::StoreError;
 use serde_json::json;
 
 use crate::harness::{Caller, START_MS, Session, TestApp};
@@ -129,6 +130,25 @@ async fn a_node_that_hears_nothing_asks_the_database_after_a_second() {
 }
 
 #[tokio::test]
+async fn memory_is_believed_however_many_wait_for_the_database() {
+    let app = TestApp::start().await;
+    // More than there are connections for.
+    let waiting = (0..12).map(|_| {
+        app.app.store.read(|_| {
+            std::thread::sleep(Duration::from_millis(700));
+            Ok::<_, StoreError>(())
+        })
+    });
+    let waiting = futures_util::future::join_all(waiting);
+    let looking = async {
+        tokio::time::sleep(Duration::from_millis(1800)).await;
+        app.app.freshness.holds()
+    };
+    let (_, is_believed) = tokio::join!(waiting, looking);
+    assert!(is_believed);
+}
+
+#[tokio::test]
 async fn whatever_changes_the_database_is_noticed() {
     let app = TestApp::start().await;
     let alice = app.account(ALICE).await;
@@ -158,6 +178,26 @@ async fn a_server_whose_index_is_made_anew_is_there_meanwhile() {
     assert_eq!(gauge(&app, "bindery_lookup_index_entries").await, "0");
     alice.get("/health/ready").await.ok();
     assert_eq!(alice.find(&[ADDRESS]).await, [Some(ALICE.to_owned())]);
+}
+
+#[tokio::test]
+async fn changes_of_the_server_that_a_database_was_copied_from_are_none_here() {
+    let app = TestApp::start().await;
+    if !app.database.is_postgres() {
+        return;
+    }
+    let alice = app.account(ALICE).await;
+    alice.bound(ADDRESS, ALICE).await;
+    // As in a copy that was made just after a large directory was copied, of a server that has seen
+    // more transactions.
+    app.database.execute(
+        "INSERT INTO lookup_changes (kind, medium, address, xid) VALUES ('all', '', '', 1::bigint << 50)",
+    );
+    for _ in 0..2 {
+        app.settle().await;
+        assert_eq!(gauge(&app, "bindery_lookup_index_entries").await, "1");
+    }
+    alice.get("/health/ready").await.ok();
 }
 
 #[tokio::test]

@@ -131,6 +131,10 @@ async fn a_replica_answers_lookups_as_long_as_it_has_what_it_must_have() {
         (at_other.find(&emails).await == emails).then_some(())
     })
     .await;
+    until("a replica that is told to be behind", async || {
+        nodes[1].log().contains("the replica is away or more than a second behind").then_some(())
+    })
+    .await;
     standby.execute("SELECT pg_wal_replay_resume()");
     until("a replica that answers again", async || {
         let log = nodes[1].log();

@@ -64,7 +64,7 @@ impl Batch {
 
 /// All that stands behind hashes under `pepper`; `None` where that is too much.
 pub(super) async fn table(app: &App, pepper: String) -> Result<Option<Table>, StoreError> {
-    let (sources, now_ms) = (super::sources(app), app.clock.now_ms());
+    let (sources, now_ms) = (app.believed(), app.clock.now_ms());
     let most = app.config.lookup.index_memory;
     let work = move |tx: &mut Tx<'_>| {
         let expected = standing::expected(tx)?.min(most / LEAST);
