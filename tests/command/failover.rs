@@ -19,10 +19,7 @@ const BOUND: Duration = Duration::from_secs(15);
 
 /// A server and one that follows it; `None` where the tests are about SQLite.
 async fn two() -> Option<(Cluster, Cluster)> {
-    std::env::var("TEST_DATABASE_URL").ok()?;
-    let Some(mut primary) = Cluster::new() else {
-        panic!("the programs of PostgreSQL are missing, try: apt-get install postgresql");
-    };
+    let mut primary = Cluster::new()?;
     primary.start().await;
     let standby = primary.standby().await;
     Some((primary, standby))
