@@ -10,6 +10,7 @@
 mod cluster;
 mod commands;
 mod cursor;
+mod death;
 mod directory;
 mod failover;
 mod faults;
@@ -47,3 +48,6 @@ mod homeserver;
 mod port;
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[path = "../support/smtp.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod smtp;

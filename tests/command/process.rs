@@ -93,11 +93,15 @@ impl Home {
         let mail = |entry: std::io::Result<std::fs::DirEntry>| {
             let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
             let to = text.lines().find_map(|line| line.strip_prefix("To: "))?.to_owned();
-            let link = text.lines().find(|line| line.starts_with("http"))?.to_owned();
-            Some((to, link))
+            Some((to, link(&text)?))
         };
         mails.filter_map(mail).collect()
     }
+}
+
+/// The link in a mail.
+pub(crate) fn link(mail: &str) -> Option<String> {
+    Some(mail.lines().find(|line| line.starts_with("http"))?.to_owned())
 }
 
 /// `bindery` in a folder, untouched by the environment of the tests.
