@@ -79,6 +79,52 @@ async fn an_invitation_that_a_killed_node_was_telling_a_homeserver_is_told_once_
     }
 }
 
+/// Whom `emails` are found for with whatever pepper is in use: asked again, as clients do, if that
+/// changes in between.
+async fn found(person: &Person, emails: &[String]) -> (String, Vec<String>) {
+    until("a lookup with the pepper in use", async || person.try_find(emails).await).await
+}
+
+#[tokio::test]
+async fn a_pepper_that_a_killed_node_was_replacing_is_replaced_by_another_while_all_is_found() {
+    let home = Home::new();
+    let node = home.serve().await;
+    let you = Person::of(&home, &node);
+    let emails = addresses(10);
+    for body in you.validated(&home, &emails).await {
+        you.bind(&body).await.ok();
+    }
+    // So many that it takes a while.
+    home.database.execute(
+        "INSERT INTO associations (medium, address, mxid, ts, not_before, not_after)
+         WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 9999)
+         SELECT 'email', 'a' || n || '@example.org', '@a:example.org', 0, 0, 9223372036854775807
+         FROM numbers; UPDATE peppers SET created_at = 0",
+    );
+    let (old, _) = found(&you, &emails).await;
+    // It begins with its start, and the other one has begun to wait for its next round.
+    let mut dying = home.serve().await;
+    let half_way =
+        "EXISTS (SELECT 1 FROM peppers WHERE state = 1 AND progress LIKE '%@example.org%')";
+    until("a pepper that is half made", async || home.database.is_true(half_way).then_some(()))
+        .await;
+    dying.kill().await;
+    assert!(home.database.is_true(half_way), "the kill came too late");
+
+    until("another pepper", async || {
+        let (pepper, of_you) = found(&you, &emails).await;
+        assert_eq!(of_you, emails);
+        (pepper != old).then_some(())
+    })
+    .await;
+    until("the end of the former hashes", async || {
+        let (_, of_you) = found(&you, &emails).await;
+        assert_eq!(of_you, emails);
+        home.database.is_true("(SELECT count(*) FROM peppers) = 1").then_some(())
+    })
+    .await;
+}
+
 /// What a neighbour was told by each request, in the order of the text: numbers and addresses.
 fn pushed(neighbour: &FakeHomeserver) -> Vec<Vec<(usize, String)>> {
     let entries = |body: &[u8]| {
