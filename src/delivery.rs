@@ -93,7 +93,7 @@ impl Delivery {
         let known = match medium {
             Medium::Email => Some(self.transport.timeout()),
             Medium::Msisdn => self.sms.as_ref().map(sms::Sms::timeout),
-            medium => self.others.get(medium.as_str()).map(gateway::Gateway::timeout),
+            Medium::Other(_) => self.others.get(medium.as_str()).map(gateway::Gateway::timeout),
         };
         known.unwrap_or_default()
     }

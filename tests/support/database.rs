@@ -59,28 +59,6 @@ impl TestDatabase {
         connection.batch_execute("PRAGMA busy_timeout = 10000").unwrap();
         connection.batch_execute(sql).unwrap();
     }
-
-    /// Whether a condition holds, in SQL.
-    pub(crate) fn is_true(&self, condition: &str) -> bool {
-        use diesel::{Connection, RunQueryDsl, connection::SimpleConnection};
-        let query = diesel::sql_query(format!("SELECT {condition} AS holds"));
-        #[cfg(feature = "postgres")]
-        if self.schema.is_some() {
-            let mut connection = diesel::PgConnection::establish(&self.url).unwrap();
-            return query.get_result::<Condition>(&mut connection).unwrap().holds;
-        }
-        let file = self.url.strip_prefix("sqlite:").unwrap();
-        let mut connection = diesel::SqliteConnection::establish(file).unwrap();
-        connection.batch_execute("PRAGMA busy_timeout = 10000").unwrap();
-        query.get_result::<Condition>(&mut connection).unwrap().holds
-    }
-}
-
-/// The one row of a condition.
-#[derive(diesel::QueryableByName)]
-struct Condition {
-    #[diesel(sql_type = diesel::sql_types::Bool)]
-    holds: bool,
 }
 
 #[cfg(feature = "postgres")]
