@@ -1,6 +1,6 @@
 //! The door to people: sends a message to a 3PID, by the way that the configuration names.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     clock::SharedClock,
@@ -85,6 +85,17 @@ impl Delivery {
             others.insert(name.clone(), gateway::Gateway::new(&key, &medium.sender)?);
         }
         Ok(Self { messages, writer, transport, sms: sms::Sms::new(&config.sms)?, others })
+    }
+
+    /// The longest that it takes until a message by this medium is handed over or given up.
+    #[must_use]
+    pub fn timeout(&self, medium: &Medium) -> Duration {
+        let known = match medium {
+            Medium::Email => Some(self.transport.timeout()),
+            Medium::Msisdn => self.sms.as_ref().map(sms::Sms::timeout),
+            Medium::Other(_) => self.others.get(medium.as_str()).map(gateway::Gateway::timeout),
+        };
+        known.unwrap_or_default()
     }
 
     /// Sends the validation message to the canonical address: whoever owns a look-alike of it must
@@ -194,6 +205,14 @@ impl Transport {
             }
             config::EmailTransport::Log => Self::Log,
         })
+    }
+
+    fn timeout(&self) -> Duration {
+        match self {
+            Self::Smtp(smtp) => smtp.timeout(),
+            Self::Sendmail(_) => local::SENDMAIL_TIMEOUT,
+            Self::Directory(_) | Self::Log => Duration::ZERO,
+        }
     }
 }
 

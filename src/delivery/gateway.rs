@@ -1,6 +1,6 @@
 //! Messages by any HTTP API: a request that the operator describes with templates.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use minijinja::{
     AutoEscape, Environment, ErrorKind, Output, State, UndefinedBehavior, context, value::Value,
@@ -53,6 +53,11 @@ impl Gateway {
             .try_out()
             .map_err(|Unwritable { key, error }| DeliveryError::setup(format!("`{key}`"), error))?;
         Ok(gateway)
+    }
+
+    /// The longest that a message takes.
+    pub(super) fn timeout(&self) -> Duration {
+        self.settings.timeout
     }
 
     pub(super) async fn send(&self, message: &Outgoing<'_>) -> Result<(), DeliveryError> {

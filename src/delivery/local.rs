@@ -13,7 +13,7 @@ use super::{DeliveryError, Fault};
 use crate::secret;
 
 /// A sendmail program only puts the mail into its queue.
-const SENDMAIL_TIMEOUT: Duration = Duration::from_mins(1);
+pub(super) const SENDMAIL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Hands a mail to a program that speaks sendmail's command line, for at most a minute.
 pub(super) async fn run_sendmail(

@@ -1,5 +1,7 @@
 //! Text messages: from which sender, and by which provider.
 
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
 
 use super::{DeliveryError, gateway::Gateway, provider::Outgoing};
@@ -15,6 +17,7 @@ mod twilio;
 pub(super) struct Sms {
     provider: Provider,
     countries: SmsCountries,
+    timeout: Duration,
 }
 
 /// The ways of a text message.
@@ -28,15 +31,21 @@ enum Provider {
 impl Sms {
     /// `None` where none are to be sent.
     pub(super) fn new(sms: &config::Sms) -> Result<Option<Self>, DeliveryError> {
-        let provider = match &sms.provider {
+        let (provider, timeout) = match &sms.provider {
             None => return Ok(None),
-            Some(SmsProvider::Log) => Provider::Log,
-            Some(SmsProvider::Twilio(settings)) => twilio(settings)?,
+            Some(SmsProvider::Log) => (Provider::Log, Duration::ZERO),
+            Some(SmsProvider::Twilio(settings)) => (twilio(settings)?, settings.timeout),
             Some(SmsProvider::Http(settings)) => {
-                Provider::Http(Box::new(Gateway::new("sms.http", settings)?))
+                let gateway = Gateway::new("sms.http", settings)?;
+                (Provider::Http(Box::new(gateway)), settings.timeout)
             }
         };
-        Ok(Some(Self { provider, countries: sms.countries.clone() }))
+        Ok(Some(Self { provider, countries: sms.countries.clone(), timeout }))
+    }
+
+    /// The longest that a message takes.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Sends the message from a sender that suits its address.

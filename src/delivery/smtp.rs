@@ -88,6 +88,11 @@ impl Smtp {
         })
     }
 
+    /// The longest that a mail takes.
+    pub(super) fn timeout(&self) -> Duration {
+        self.server.timeout
+    }
+
     /// Sends one mail within the configured time-out, waiting for a connection included.
     pub(super) async fn send(&self, envelope: &Envelope, mail: &[u8]) -> Result<(), Fault> {
         match time::timeout(self.server.timeout, self.send_in_turn(envelope, mail)).await {

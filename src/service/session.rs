@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use tokio::time::{Instant, sleep};
 use url::Url;
 
 use crate::{
@@ -18,9 +19,12 @@ use crate::{
     },
 };
 
-/// How long a request may be busy sending before another one may try. Longer than any transport's
-/// time-out.
-const SENDING_LEASE: Duration = Duration::from_mins(2);
+/// How much longer than the transport may take a request may be busy sending, before another one
+/// may try.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// How often a request looks whether another one is done with sending.
+const PERIOD: Duration = Duration::from_millis(200);
 
 /// How many of the tokens that were sent for a session stay good.
 const GOOD_TOKENS: usize = 3;
@@ -86,13 +90,30 @@ pub async fn request_token(app: &App, request: TokenRequest) -> Result<String, R
         token_hash: hash_of(request.threepid.medium(), &token, &request.client_secret),
         max_attempts: max_attempts(app),
         oldest: app.oldest_session(),
+        lease: app.delivery.timeout(request.threepid.medium()) + MARGIN,
         now_ms: app.clock.now_ms(),
     };
-    let (sid, to_send) = app.store.write(move |tx| plan.carry_out(tx)).await?;
+    let (sid, to_send) = carry_out(app, plan).await?;
     if to_send {
         send(app, request, &sid, &token).await?;
     }
     Ok(sid)
+}
+
+/// Answers the session's id and whether its message is to be sent. While another request is busy
+/// sending, this one waits: that one may fail, or its node may be gone.
+async fn carry_out(app: &App, mut plan: Plan) -> Result<(String, bool), StoreError> {
+    let give_up = Instant::now() + plan.lease;
+    loop {
+        let this = plan.clone();
+        match app.store.write(move |tx| this.carry_out(tx)).await? {
+            Next::Send(sid) => return Ok((sid, true)),
+            Next::Nothing(sid) => return Ok((sid, false)),
+            Next::Wait(sid) if Instant::now() >= give_up => return Ok((sid, false)),
+            Next::Wait(_) => sleep(PERIOD).await,
+        }
+        plan.now_ms = app.clock.now_ms();
+    }
 }
 
 /// Sends the message of `sid`, and records that when the transport has taken it: what failed must
@@ -166,6 +187,7 @@ fn hash_of(medium: &Medium, token: &str, client_secret: &str) -> SecretHash {
 }
 
 /// What a request comes to, decided in one transaction.
+#[derive(Clone)]
 struct Plan {
     threepid: ThreePid,
     client_secret_hash: SecretHash,
@@ -174,18 +196,30 @@ struct Plan {
     token_hash: SecretHash,
     max_attempts: i32,
     oldest: i64,
+    /// How long sending the message may take.
+    lease: Duration,
     now_ms: i64,
 }
 
+/// What is to be done for a session, which is named by its id.
+enum Next {
+    /// Its message is to be sent.
+    Send(String),
+    /// Its message was sent.
+    Nothing(String),
+    /// Somebody else is sending.
+    Wait(String),
+}
+
 impl Plan {
-    /// Answers the session's id and whether its message is to be sent.
-    fn carry_out(self, tx: &mut Tx<'_>) -> Result<(String, bool), StoreError> {
+    fn carry_out(self, tx: &mut Tx<'_>) -> Result<Next, StoreError> {
         sessions::lock_secret(tx, &self.client_secret_hash)?;
         let known = sessions::newest_of(tx, &self.threepid, &self.client_secret_hash)?
             .filter(|session| session.modified_at > self.oldest);
         let sid = match known {
             Some(session) if session.send_attempt.is_some_and(|sent| self.send_attempt <= sent) => {
-                return self.leave_unsent(tx, session.sid);
+                self.leave_unsent(tx, &session.sid)?;
+                return Ok(Next::Nothing(session.sid));
             }
             Some(session)
                 if session.validated_at.is_none() && session.wrong_attempts < self.max_attempts =>
@@ -195,18 +229,18 @@ impl Plan {
             // A validated session can't be validated again, a dead one not at all.
             _ => self.open(tx)?,
         };
-        let lease = (self.now_ms, self.now_ms + millis(SENDING_LEASE));
+        let lease = (self.now_ms, self.now_ms + millis(self.lease));
         if !sessions::claim_sending(tx, &sid, self.send_attempt, lease)? {
-            return self.leave_unsent(tx, sid);
+            self.leave_unsent(tx, &sid)?;
+            return Ok(Next::Wait(sid));
         }
         sessions::add_token(tx, &sid, &self.token_hash, (self.now_ms, GOOD_TOKENS))?;
-        Ok((sid, true))
+        Ok(Next::Send(sid))
     }
 
     /// Nothing is sent, but the request is granted: of such the latest one's `next_link` counts.
-    fn leave_unsent(&self, tx: &mut Tx<'_>, sid: String) -> Result<(String, bool), StoreError> {
-        sessions::set_next_link(tx, &sid, self.next_link.as_deref())?;
-        Ok((sid, false))
+    fn leave_unsent(&self, tx: &mut Tx<'_>, sid: &str) -> Result<(), StoreError> {
+        sessions::set_next_link(tx, sid, self.next_link.as_deref())
     }
 
     fn open(&self, tx: &mut Tx<'_>) -> Result<String, StoreError> {

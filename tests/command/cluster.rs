@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
@@ -11,7 +10,10 @@ use std::{
 use diesel::{Connection, PgConnection, connection::SimpleConnection};
 use tempfile::TempDir;
 
-use crate::process::{signal, until};
+use crate::{
+    port::free_port,
+    process::{signal, until},
+};
 
 /// A PostgreSQL server that the test may do anything to. It ends with the test, however that ends.
 pub(crate) struct Cluster {
@@ -22,9 +24,10 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// An empty one; `None` where PostgreSQL is not installed.
+    /// An empty one; `None` where the tests are about SQLite this time.
     pub(crate) fn new() -> Option<Self> {
-        let cluster = Self::without_data()?;
+        std::env::var("TEST_DATABASE_URL").ok()?;
+        let cluster = Self::without_data();
         let mut init = cluster.command("initdb");
         init.args(["--username=bindery", "--auth=trust", "--no-sync", "--locale=C.UTF-8"]);
         let init = init.stdout(Stdio::null()).output().unwrap();
@@ -32,20 +35,22 @@ impl Cluster {
         Some(cluster)
     }
 
-    fn without_data() -> Option<Self> {
-        let programs = programs()?;
+    fn without_data() -> Self {
+        let Some(programs) = programs() else {
+            panic!("the programs of PostgreSQL are missing, try: apt-get install postgresql");
+        };
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         if is_root() {
             let owned = Command::new("chown").arg("postgres:").arg(folder.path()).status();
             assert!(owned.unwrap().success());
         }
-        Some(Self { programs, folder, port, server: None })
+        Self { programs, folder, port, server: None }
     }
 
     /// A server that follows this one, which runs.
     pub(crate) async fn standby(&self) -> Self {
-        let mut standby = Self::without_data().unwrap();
+        let mut standby = Self::without_data();
         let mut copy = standby.command("pg_basebackup");
         copy.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "bindery"]);
         copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);

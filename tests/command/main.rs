@@ -10,6 +10,7 @@
 mod cluster;
 mod commands;
 mod cursor;
+mod death;
 mod directory;
 mod failover;
 mod faults;
@@ -43,5 +44,10 @@ mod dns;
 #[path = "../support/homeserver.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod homeserver;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[path = "../support/smtp.rs"]
+#[expect(dead_code, reason = "this binary needs only a part")]
+mod smtp;

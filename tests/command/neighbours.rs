@@ -1,12 +1,11 @@
 //! Three servers that replicate, as operators run them: real programs, one of which starts late and
 //! one of which is killed.
 
-use std::net::TcpListener;
-
 use serde_json::json;
 
 use crate::{
     authority::Ca,
+    port::free_port,
     process::{Home, Person, addresses, until},
 };
 
@@ -18,9 +17,7 @@ const NAMES: [&str; 3] = ["a.test", "b.test", "c.test"];
 
 /// The home of each, who is a neighbour of the others.
 fn homes(ca: &Ca) -> [Home; 3] {
-    // Held all at once, so that they differ.
-    let free = NAMES.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    let ports = free.map(|listener| listener.local_addr().unwrap().port());
+    let ports = NAMES.map(|_| free_port());
     let home = |own: usize| {
         let replication = format!(
             "signing.key_file = 'signing.key'\n[replication]\nlisten = ['127.0.0.1:{}']\n\

@@ -1,6 +1,6 @@
 //! What `bindery peers` says about other identity servers.
 
-use std::{fs, net::TcpListener};
+use std::fs;
 
 use bindery::matrix::signing::{SigningKey, encode_base64};
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use crate::{
     authority::Ca,
     dns::FakeDns,
     homeserver::{FakeHomeserver, Reply},
+    port::free_port,
     process::{Bindery, Done, Home, Person},
 };
 
@@ -31,7 +32,7 @@ impl World {
     /// Lets the server in `home` be `name`, with a certificate for `host`, and find others by these
     /// names; answers its port.
     fn configure(&self, home: &Home, host: &str, toml: &str) -> u16 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let (certificate, key) = self.ca.pem(&[host, "127.0.0.1"]);
         fs::write(home.path().join("cert.pem"), certificate).unwrap();
         fs::write(home.path().join("key.pem"), key).unwrap();

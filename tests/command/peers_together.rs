@@ -1,7 +1,7 @@
 //! Four real programs that find each other by DNS and by well-known documents, and ask each other
 //! by TLS.
 
-use std::{collections::HashMap, fs, net::TcpListener};
+use std::{collections::HashMap, fs};
 
 use serde_json::json;
 
@@ -9,6 +9,7 @@ use crate::{
     authority::Ca,
     dns::FakeDns,
     homeserver::{FakeHomeserver, Reply},
+    port::free_port,
     process::{Bindery, Home, PATIENCE, Person, until},
 };
 
@@ -49,7 +50,7 @@ impl World {
     /// A server at `host`, with more configuration.
     pub(crate) async fn serve(&self, host: &str, toml: &str) -> Server {
         let home = Home::new();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let name = format!("{host}:{port}");
         let (certificate, key) = self.ca.pem(&[host, "127.0.0.1"]);
         fs::write(home.path().join("cert.pem"), certificate).unwrap();

@@ -93,11 +93,15 @@ impl Home {
         let mail = |entry: std::io::Result<std::fs::DirEntry>| {
             let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
             let to = text.lines().find_map(|line| line.strip_prefix("To: "))?.to_owned();
-            let link = text.lines().find(|line| line.starts_with("http"))?.to_owned();
-            Some((to, link))
+            Some((to, link(&text)?))
         };
         mails.filter_map(mail).collect()
     }
+}
+
+/// The link in a mail.
+pub(crate) fn link(mail: &str) -> Option<String> {
+    Some(mail.lines().find(|line| line.starts_with("http"))?.to_owned())
 }
 
 /// `bindery` in a folder, untouched by the environment of the tests.
@@ -299,14 +303,24 @@ impl Person {
 
     /// Which of `emails` are found as this person's, looked up by hash.
     pub(crate) async fn find(&self, emails: &[String]) -> Vec<String> {
+        self.try_find(emails).await.unwrap().1
+    }
+
+    /// As [`Self::find`], with the pepper; `None` where another one came into use meanwhile.
+    pub(crate) async fn try_find(&self, emails: &[String]) -> Option<(String, Vec<String>)> {
         let details = self.get("/_matrix/identity/v2/hash_details").await.ok();
         let pepper = details["lookup_pepper"].as_str().unwrap();
         let hashes: Vec<String> = emails.iter().map(|email| hash(email, pepper)).collect();
         let body = json!({ "algorithm": "sha256", "pepper": pepper, "addresses": hashes });
-        let found = self.post("/lookup", &body).await.ok();
+        let answer = self.post("/lookup", &body).await;
+        if answer.body.contains("M_INVALID_PEPPER") {
+            return None;
+        }
+        let found = answer.ok();
         let of_person = |hash: &String| found["mappings"][hash] == MXID;
         let pairs = emails.iter().zip(&hashes);
-        pairs.filter(|(_, hash)| of_person(hash)).map(|(email, _)| email.clone()).collect()
+        let found = pairs.filter(|(_, hash)| of_person(hash)).map(|(email, _)| email.clone());
+        Some((pepper.to_owned(), found.collect()))
     }
 }
 

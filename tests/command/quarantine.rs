@@ -1,12 +1,11 @@
 //! What neighbours sent to the real program, and the operator who looks at it.
 
-use std::net::TcpListener;
-
 use bindery::mutual_tls::Credentials;
 use serde_json::json;
 
 use crate::{
     authority::Ca,
+    port::free_port,
     process::{Bindery, Home, until},
 };
 
@@ -22,7 +21,7 @@ struct World {
 impl World {
     async fn start() -> Self {
         let ca = Ca::new();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let home = Home::with(&format!(
             "[[peers.replicate]]\nname = 'b.test'\n\
              keys = ['ed25519:0 XGX0JRS2Af3be3knz2fBiRbApjm2Dh61gXDJA8kcJNI']\n\

@@ -11,6 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    port::free_port,
     process::{BINDERY, Bindery, Done, Home, Person, bare_command, client, until},
     proxy::{Proxy, certificate, is_installed},
 };
@@ -58,8 +59,7 @@ fn looks_like(text: &str, expected: &str) -> bool {
 
 /// The README's port if nobody else has it, else another one.
 fn port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:8090").or_else(|_| TcpListener::bind("127.0.0.1:0"));
-    free.unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:8090").map_or_else(|_| free_port(), |_| 8090)
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ mod dns;
 #[path = "../support/gateway.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod gateway;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/process.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod process;

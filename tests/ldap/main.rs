@@ -10,6 +10,8 @@ mod bindery;
 #[path = "../support/database.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod database;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/process.rs"]
 mod process;
 #[path = "../support/slapd.rs"]

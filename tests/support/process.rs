@@ -3,11 +3,12 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command},
     time::Duration,
 };
+
+pub(crate) use crate::port::free_port;
 
 /// The longest that anything may take until a client sees it: longer than what failed waits for its
 /// second attempt.
@@ -89,17 +90,6 @@ impl Drop for Process {
             let from = log.lines().count().saturating_sub(60);
             let end: Vec<_> = log.lines().skip(from).collect();
             println!("--- the end of {}'s log:\n{}", self.name, end.join("\n"));
-        }
-    }
-}
-
-/// A port that is free and stays so: it is none of those that the kernel gives to whoever asks for
-/// any, so a server finds it again after a while of not running.
-pub(crate) fn free_port() -> u16 {
-    loop {
-        let port = rand::random_range(10_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
         }
     }
 }

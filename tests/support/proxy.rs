@@ -2,9 +2,10 @@
 
 use std::{
     fs,
-    net::TcpListener,
     process::{Child, Command, Stdio},
 };
+
+use crate::port::free_port;
 
 /// A proxy that runs; it ends with the test.
 pub(crate) struct Proxy {
@@ -27,11 +28,6 @@ pub(crate) fn is_installed(program: &str) -> bool {
     found.unwrap().status.success()
 }
 
-/// A port that nobody listens on.
-fn unused_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// The one fenced block of this kind in a paper.
 pub(crate) fn block<'a>(paper: &'a str, kind: &str) -> &'a str {
     // Fences open and close in turn.
@@ -44,7 +40,7 @@ impl Proxy {
     /// key.
     pub(crate) fn nginx(snippet: &str, host: &str, (certificate, key): (&str, &str)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (port, path) = (unused_port(), folder.path().display().to_string());
+        let (port, path) = (free_port(), folder.path().display().to_string());
         let snippet = snippet
             .replace("listen 443 ssl", &format!("listen 127.0.0.1:{port} ssl"))
             .replace("/etc/ssl", &path);
@@ -64,7 +60,7 @@ impl Proxy {
     /// A Caddy of this snippet, without the certificate that it would get for `host`.
     pub(crate) fn caddy(snippet: &str, host: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = unused_port();
+        let port = free_port();
         // Only the address of the site stands before a brace.
         let snippet = snippet.replace(&format!("{host} {{"), &format!("http://:{port} {{"));
         let file = folder.path().join("Caddyfile");

@@ -29,6 +29,8 @@ mod dns;
 #[path = "../support/homeserver.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod homeserver;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../support/process.rs"]
 #[expect(dead_code, reason = "this binary needs only a part")]
 mod process;

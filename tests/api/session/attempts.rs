@@ -109,6 +109,23 @@ async fn ask_often(caller: &crate::harness::Caller<'_>, attempt: i64) -> String 
 }
 
 #[tokio::test]
+async fn who_asks_while_a_mail_is_on_its_way_hears_of_success_only_after_it_has_gone_out() {
+    let trouble = Some(("RCPT", Trouble::Silent));
+    let behaviour = Behaviour { trouble, troubles: 1, ..Behaviour::default() };
+    let app = TestApp::with_smtp(&unlimited(""), behaviour).await;
+    let alice = app.account("@alice:hs.example").await;
+    let again = async {
+        app.smtp.until(|seen| seen.troubles == 1).await;
+        let session = ask(&alice, ALICE, 1).await;
+        assert_eq!(app.mails(), 1);
+        session
+    };
+    let (failed, session) = tokio::join!(alice.request_token(ALICE, SECRET, 1), again);
+    failed.refused(400, "M_EMAIL_SEND_ERROR");
+    submit(&alice, &session, &token(&app)).await.ok();
+}
+
+#[tokio::test]
 async fn spellings_of_one_address_are_one_session() {
     let app = TestApp::start().await;
     let alice = app.account("@alice:hs.example").await;
