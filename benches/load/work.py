@@ -69,19 +69,23 @@ class Load:
     path: str
     bodies: pathlib.Path | None
 
-    def send(self, server: Server, seconds: int, connections: int = CONNECTIONS) -> Figures:
-        """Asks as often as the server answers."""
+    def warm_up(self, server: Server) -> None:
+        """Asks for a while, however little of that is answered."""
+        self.answer(server)
+        subprocess.run(**self.wrk(server, 1, CONNECTIONS))
+
+    def wrk(self, server: Server, seconds: int, connections: int) -> dict:
         words = {"LOAD_PATH": self.path, "LOAD_TOKEN": server.token}
         if self.bodies:
             words["LOAD_BODIES"] = str(self.bodies)
         command = [*LOAD_CPU, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
+        command += ["-s", HERE / "wrk.lua", f"http://127.0.0.1:{server.port}"]
+        return {"args": command, "env": os.environ | words, "capture_output": True, "text": True}
+
+    def send(self, server: Server, seconds: int, connections: int = CONNECTIONS) -> Figures:
+        """Asks as often as the server answers."""
         before = server.cpu_seconds(), server.database_cpu_seconds()
-        ran = subprocess.run(
-            [*command, "-s", HERE / "wrk.lua", f"http://127.0.0.1:{server.port}"],
-            env=os.environ | words,
-            capture_output=True,
-            text=True,
-        )
+        ran = subprocess.run(**self.wrk(server, seconds, connections))
         cpu = server.cpu_seconds() - before[0]
         database_cpu = server.database_cpu_seconds() - before[1]
         if ran.returncode:
