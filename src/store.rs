@@ -209,7 +209,7 @@ impl Store {
     }
 
     /// Runs `work`, which reads whole tables, on one unchanging state of the database, however long
-    /// it takes, through a connection of its own.
+    /// it takes, through a connection and a thread of its own, which lets all others go first.
     ///
     /// # Errors
     /// Those of `work`, and those of the database as [`StoreError`].
@@ -222,11 +222,14 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let manager = self.manager.clone();
-        let done = tokio::task::spawn_blocking(move || {
+        let scan = move || {
+            let_others_go_first();
             let mut conn = manager.connect_to_scan()?;
             in_transaction(&mut conn, Access::Read, work)
-        });
-        done.await.map_err(|_| StoreError::Stopped)?
+        };
+        let scan = || std::thread::spawn(scan).join();
+        let done = tokio::task::spawn_blocking(scan).await.map_err(|_| StoreError::Stopped)?;
+        done.map_err(|_| StoreError::Stopped)?
     }
 
     /// As [`Self::read`], but the state may be one of up to a second ago, though never one from
@@ -270,6 +273,15 @@ impl Store {
             Ok(done)
         });
         done.await.map_err(|_| StoreError::Stopped)?
+    }
+}
+
+/// Threads that this one begins do the same.
+fn let_others_go_first() {
+    // Elsewhere that would be the whole process: a thread has its own value on Linux only (nice(2)).
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, 10) {
+        tracing::debug!(%error, "the thread has the priority of others");
     }
 }
 

@@ -65,7 +65,7 @@ const SHARED: &[(&str, &[&str])] = &[
 const BORDERS: &[(&str, &[&str])] = &[
     ("diesel", &["store", "directory::sql"]),
     ("ldap3", &["directory::ldap", "config::directories"]),
-    ("rustix", &["directory::exec"]),
+    ("rustix", &["directory::exec", "store"]),
     ("argon2", &["directory::passwords"]),
     ("bcrypt", &["directory::passwords"]),
     ("pbkdf2", &["directory::passwords"]),

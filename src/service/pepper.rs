@@ -25,7 +25,11 @@ use crate::{
 const PEPPER_LENGTH: usize = 32;
 
 /// How many hashes are made or removed in one transaction: whoever binds waits for that at most.
-const BATCH: i64 = 1000;
+const BATCH: i64 = 200;
+
+/// How many times as long as a transaction took nothing is done after it, so that lookups have the
+/// processor.
+const PAUSE: u32 = 3;
 
 /// How long a node may take to make its index of the next pepper before the others go on without it.
 const BUILD_TIME: Duration = Duration::from_mins(2);
@@ -98,8 +102,7 @@ async fn in_batches(
         if !app.store.write(move |tx| work(tx, BATCH)).await? {
             return Ok(());
         }
-        // As much time for others.
-        sleep(began.elapsed()).await;
+        sleep(began.elapsed() * PAUSE).await;
     }
 }
 
