@@ -53,6 +53,10 @@ impl Clock for ManualClock {
     }
 }
 
+/// How much longer than the time-out of what it is for a lease lasts: who has it may be slow to say
+/// that it is done, and who waits for one that died waits for that too.
+pub const LEASE_MARGIN: Duration = Duration::from_secs(5);
+
 /// A duration in whole milliseconds; one that is too long for an `i64` is the longest there is.
 #[must_use]
 pub fn millis(duration: Duration) -> i64 {

@@ -171,8 +171,7 @@ impl Store {
         if let Some(writer) = &self.writer {
             return writer.write(work).await;
         }
-        let written = tokio::time::timeout(WRITE_TIME, self.in_pool(Access::Write, work));
-        written.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
+        self.in_pool(Access::Write, WRITE_TIME, work).await
     }
 
     /// Runs `work`, which only reads, on one unchanging state of the database.
@@ -187,8 +186,7 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let read = tokio::time::timeout(READ_TIME, self.in_pool(Access::Read, work));
-        read.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
+        self.in_pool(Access::Read, READ_TIME, work).await
     }
 
     /// As [`Self::read`], through connections that nobody else uses: what tells whether memory may be
@@ -204,8 +202,7 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let read = tokio::time::timeout(READ_TIME, self.in_pool(Access::ReadFirst, work));
-        read.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
+        self.in_pool(Access::ReadFirst, READ_TIME, work).await
     }
 
     /// Runs `work`, which reads whole tables, on one unchanging state of the database, however long
@@ -245,13 +242,14 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let read = tokio::time::timeout(READ_TIME, self.in_pool(Access::ReadRecent, work));
-        read.await.unwrap_or_else(|_| Err(StoreError::TimedOut.into()))
+        self.in_pool(Access::ReadRecent, READ_TIME, work).await
     }
 
+    /// Waits for `time` at most.
     async fn in_pool<T, E>(
         &self,
         access: Access,
+        time: Duration,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -272,7 +270,10 @@ impl Store {
             }
             Ok(done)
         });
-        done.await.map_err(|_| StoreError::Stopped)?
+        let Ok(done) = tokio::time::timeout(time, done).await else {
+            return Err(StoreError::TimedOut.into());
+        };
+        done.map_err(|_| StoreError::Stopped)?
     }
 }
 

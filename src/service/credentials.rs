@@ -4,6 +4,7 @@ mod lockout;
 
 use secrecy::SecretString;
 
+pub use self::lockout::forget_old;
 use crate::{
     app::App,
     directory::{Checked, Person},
@@ -44,13 +45,4 @@ pub async fn check(
             Ok(None)
         }
     }
-}
-
-/// Forgets the wrong passwords of users as whom nobody has tried one for long; answers how many
-/// users.
-///
-/// # Errors
-/// When the database fails.
-pub async fn forget_old(app: &App) -> Result<usize, StoreError> {
-    lockout::forget_old(app).await
 }

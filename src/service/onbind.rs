@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     app::App,
     cause::causes,
-    clock::millis,
+    clock::{LEASE_MARGIN, millis},
     federation::FederationError,
     matrix::{
         id::{ServerName, UserId},
@@ -25,9 +25,6 @@ use crate::{
 
 /// How many invitations are looked at at a time.
 const BATCH: i64 = 200;
-
-/// How much longer than the request itself an invitation is claimed for.
-const MARGIN: Duration = Duration::from_secs(5);
 
 /// How many homeservers are told at the same time.
 const AT_ONCE: usize = 8;
@@ -106,7 +103,7 @@ async fn tell_one_server(app: &App, all: Vec<Owed>) -> Result<(), StoreError> {
 /// Claims an invitation, unless another node has it.
 async fn claim(app: &App, owed: &mut Owed) -> Result<bool, StoreError> {
     let (token, now_ms) = (owed.invite.token.clone(), app.clock.now_ms());
-    let until_ms = now_ms + millis(app.config.federation.timeout + MARGIN);
+    let until_ms = now_ms + millis(app.config.federation.timeout + LEASE_MARGIN);
     owed.invite.attempts += 1;
     app.store.write(move |tx| invites::claim(tx, &token, now_ms, until_ms)).await
 }

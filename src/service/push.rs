@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     app::App,
     cause::causes,
-    clock::millis,
+    clock::{LEASE_MARGIN, millis},
     config::Neighbour,
     federation::PushError,
     matrix::json::{NotCanonical, Object},
@@ -33,9 +33,6 @@ const TRIES: i32 = 8;
 
 /// How many associations are compared with the log at a time.
 const COMPARED: i64 = 1000;
-
-/// How much longer than the request itself a neighbour is claimed for.
-const MARGIN: Duration = Duration::from_secs(5);
 
 /// The pause after the first failure; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -191,7 +188,7 @@ async fn claim(
     if cursor.due_at > now_ms || entries.is_empty() {
         return Ok(None);
     }
-    let until_ms = now_ms + millis(app.neighbours.timeout() + MARGIN);
+    let until_ms = now_ms + millis(app.neighbours.timeout() + LEASE_MARGIN);
     let (peer, last_id) = (cursor.peer.clone(), cursor.last_id);
     let claim =
         move |tx: &mut Tx<'_>| replication_log::claim(tx, (&peer, last_id), now_ms, until_ms);

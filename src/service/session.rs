@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::{
     app::App,
-    clock::millis,
+    clock::{LEASE_MARGIN, millis},
     delivery::DeliveryError,
     matrix::{id::UserId, medium::Medium, phone::Phone, threepid::ThreePid},
     messages::{Style, ValidationMessage},
@@ -18,10 +18,6 @@ use crate::{
         sessions::{self, Session, SessionFault, SessionKey},
     },
 };
-
-/// How much longer than the transport may take a request may be busy sending, before another one
-/// may try.
-const MARGIN: Duration = Duration::from_secs(5);
 
 /// How often a request looks whether another one is done with sending.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -90,7 +86,7 @@ pub async fn request_token(app: &App, request: TokenRequest) -> Result<String, R
         token_hash: hash_of(request.threepid.medium(), &token, &request.client_secret),
         max_attempts: max_attempts(app),
         oldest: app.oldest_session(),
-        lease: app.delivery.timeout(request.threepid.medium()) + MARGIN,
+        lease: app.delivery.timeout(request.threepid.medium()) + LEASE_MARGIN,
         now_ms: app.clock.now_ms(),
     };
     let (sid, to_send) = carry_out(app, plan).await?;

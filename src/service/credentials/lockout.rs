@@ -103,11 +103,12 @@ impl Trial<'_> {
     }
 }
 
-/// Forgets who has not tried for long; answers how many.
+/// Forgets the wrong passwords of users as whom nobody has tried one for long; answers how many
+/// users.
 ///
 /// # Errors
 /// When the database fails.
-pub(super) async fn forget_old(app: &App) -> Result<usize, StoreError> {
+pub async fn forget_old(app: &App) -> Result<usize, StoreError> {
     let before_ms = app.clock.now_ms() - millis(FORGOTTEN_AFTER);
     app.store.write(move |tx| wrong_passwords::remove_older(tx, before_ms)).await
 }
