@@ -106,9 +106,21 @@ async fn carry_out(app: &App, mut plan: Plan) -> Result<(String, bool), StoreErr
             Next::Send(sid) => return Ok((sid, true)),
             Next::Nothing(sid) => return Ok((sid, false)),
             Next::Wait(sid) if Instant::now() >= give_up => return Ok((sid, false)),
-            Next::Wait(_) => sleep(PERIOD).await,
+            Next::Wait(sid) => wait_for_other(app, sid, give_up).await?,
         }
         plan.now_ms = app.clock.now_ms();
+    }
+}
+
+/// Waits while another request sends the message of `sid`, no longer than until `give_up`.
+async fn wait_for_other(app: &App, sid: String, give_up: Instant) -> Result<(), StoreError> {
+    loop {
+        sleep(PERIOD).await;
+        let (sid, now_ms) = (sid.clone(), app.clock.now_ms());
+        let is_sending = app.store.read(move |tx| sessions::is_sending(tx, &sid, now_ms)).await?;
+        if !is_sending || Instant::now() >= give_up {
+            return Ok(());
+        }
     }
 }
 

@@ -176,6 +176,12 @@ pub fn claim_sending(
     Ok(claimed == 1)
 }
 
+/// Whether the claim of [`claim_sending`] holds for `sid`.
+pub fn is_sending(tx: &mut Tx<'_>, sid: &str, now_ms: i64) -> Result<bool, StoreError> {
+    let claimed = sessions::table.find(sid).filter(sessions::sending_until.gt(now_ms));
+    Ok(diesel::select(diesel::dsl::exists(claimed)).get_result(&mut *tx.0)?)
+}
+
 /// Ends a claim; `send_attempt` is the attempt whose message was handed over, if it was.
 pub fn end_sending(
     tx: &mut Tx<'_>,
